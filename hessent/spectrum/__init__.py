@@ -1,0 +1,1 @@
+"""The waist: spectra as data, and as files."""

@@ -1,0 +1,263 @@
+"""What a spectrum file holds, as frozen dataclasses with the shape beside each field.
+
+The raw coefficients (eigenvalues of exact blocks; outliers and Lanczos coefficients of sampled ones) are the
+truth.  Every measure, at any Rényi order or threshold, is derived from them without another product.
+This room knows numpy alone: it is the waist between measuring and reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """Eigenpairs that were deflated before probing, without their vectors.
+
+    Attributes
+    ----------
+    values : Float64Array
+        Ritz values of the deflated space, ascending. Shape (k,).
+    residuals : Float64Array
+        Norms ‖H v − θ v‖ of the unit Ritz vectors, in the unit of the eigenvalues. Shape (k,).
+    """
+
+    values: Float64Array  # (k,)
+    residuals: Float64Array  # (k,)
+
+
+@dataclass(frozen=True)
+class ProbeRuns:
+    """Lanczos recurrences of p random probes, all of m steps, in the complement of the outliers.
+
+    Attributes
+    ----------
+    alphas : Float64Array
+        Diagonals of the tridiagonal matrices. Shape (p, m).
+    betas : Float64Array
+        Off-diagonals between step j and j + 1. Shape (p, m - 1).
+    last_betas : Float64Array
+        Norm of the residual vector after step m; zero when the recurrence closed. Shape (p,).
+    """
+
+    alphas: Float64Array  # (p, m)
+    betas: Float64Array  # (p, m - 1)
+    last_betas: Float64Array  # (p,)
+
+    @property
+    def num_probes(self) -> int:
+        """Number of probes p."""
+        return int(self.alphas.shape[0])
+
+    @property
+    def num_steps(self) -> int:
+        """Number of Lanczos steps m."""
+        return int(self.alphas.shape[1])
+
+
+@dataclass(frozen=True)
+class BlockSpectrum:
+    """The spectrum of one block of the curvature matrix.
+
+    Exactly one of `eigenvalues` (method "exact") and `probes` (method "lanczos") is present.
+
+    Attributes
+    ----------
+    name : str
+        Name of the block; "full" for the whole model.
+    size : int
+        Number of parameters n of the block.
+    parameters : tuple of str
+        Names of the parameter tensors in the block, in the model's order.
+    method : str
+        "exact" (all n eigenvalues) or "lanczos" (outliers and probes).
+    num_matvecs : int
+        Products with the block spent on it, checks included.
+    converged : bool
+        Whether the requested tolerance was met; an exact block always is.
+    status : str
+        Why the computation of this block stopped, as a clause ("exact", "tolerance met", "budget spent").
+    noise : float
+        Measured noise of the products relative to max abs eigenvalue (dimensionless).
+    eigenvalues : Float64Array or None
+        All eigenvalues, ascending. Shape (n,).
+    outliers : Outliers or None
+        Deflated eigenpairs of a sampled block.
+    probes : ProbeRuns or None
+        Recurrences of a sampled block.
+    lambda_max, lambda_min : tuple of float or None
+        (Ritz value, residual norm) of the largest and smallest Ritz value of a sampled block.
+    """
+
+    name: str
+    size: int
+    parameters: tuple[str, ...]
+    method: str
+    num_matvecs: int
+    converged: bool
+    status: str
+    noise: float
+    eigenvalues: Float64Array | None = None  # (n,)
+    outliers: Outliers | None = None
+    probes: ProbeRuns | None = None
+    lambda_max: tuple[float, float] | None = None
+    lambda_min: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class TensorProbe:
+    """One Rademacher probe of the whole Hessian, reduced per parameter tensor.
+
+    The quantities of the source paper's tables: with one sign vector v over all parameters and one product Hv,
+    each parameter tensor b gives the sum of v∘Hv over its entries and the gap log n_b − H(q), q ∝ abs(v∘Hv).
+
+    Attributes
+    ----------
+    names : tuple of str
+        Parameter tensors, in the model's order.
+    sizes : NDArray[np.int64]
+        Entries per tensor. Shape (t,).
+    sums : Float64Array
+        Sum of v∘Hv over each tensor (unbiased for the trace of its block). Shape (t,).
+    gaps : Float64Array
+        log n_b + Σ q log q in nats. Shape (t,).
+    """
+
+    names: tuple[str, ...]
+    sizes: NDArray[np.int64]  # (t,)
+    sums: Float64Array  # (t,)
+    gaps: Float64Array  # (t,)
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """Which weights were measured.
+
+    Attributes
+    ----------
+    path : str
+        As the user typed it.
+    sha256 : str
+        Digest of names, dtypes, shapes and bytes of the tensors read.
+    arch : str
+        Architecture as requested.
+    arch_options : mapping
+        Architecture options as resolved, defaults and inferred ones included.
+    step, total_steps : int or None
+        Training step and planned number of steps.
+    optimizer : mapping
+        Name and hyperparameters, as the checkpoint's metadata states them.
+    metrics : mapping of str to float
+        Metrics the checkpoint's metadata states (losses, accuracies).
+    stored_dtype : str
+        Dtype(s) of the tensors in the file, before promotion to the computing dtype.
+    """
+
+    path: str
+    sha256: str
+    arch: str
+    arch_options: Mapping[str, Any] = field(default_factory=dict)
+    step: int | None = None
+    total_steps: int | None = None
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    stored_dtype: str = ""
+
+    @property
+    def progress(self) -> float | None:
+        """Share of the training done, 0…1; None when the metadata does not say."""
+        if self.step is None or not self.total_steps:
+            return None
+        return self.step / self.total_steps
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """Which samples the loss was averaged over.
+
+    Attributes
+    ----------
+    name : str
+        Name of the source, as resolved.
+    samples : int
+        Number of samples used.
+    available : int
+        Number of samples the source has in this split.
+    sha256 : str
+        Fingerprint of the bytes read and of the sample indices.
+    synthetic : bool
+        True when the data is made up (a dry run): every table says so.
+    """
+
+    name: str
+    samples: int
+    available: int
+    sha256: str
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class LossInfo:
+    """The loss whose curvature was measured: its name and mean value (nats for likelihoods) at the weights."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Spectra of all blocks of one checkpoint, with their provenance.
+
+    Attributes
+    ----------
+    checkpoint, data, loss
+        What was measured, on what, for which loss.
+    curvature : str
+        Which matrix: "hessian".
+    seed : int
+        Seed of probes and of the choice of samples.
+    complete : bool
+        False for a snapshot of a run that has not finished.
+    settings : mapping
+        Every setting that can change a number (blocks, tolerances, budgets, dtype, device, batch size, engine).
+    versions : mapping of str to str
+        Versions of hessent and of the libraries that computed.
+    checks : mapping of str to float
+        Results of the start-up check of the operator.
+    blocks : tuple of BlockSpectrum
+        In the model's order; "full", where present, last.
+    tensor_probe : TensorProbe or None
+        The per-tensor quantities of the source paper.
+    """
+
+    checkpoint: CheckpointInfo
+    data: DataInfo
+    loss: LossInfo
+    curvature: str
+    seed: int
+    complete: bool
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    checks: Mapping[str, float]
+    blocks: tuple[BlockSpectrum, ...]
+    tensor_probe: TensorProbe | None = None
+
+    def block(self, name: str) -> BlockSpectrum:
+        """Return the block called `name`.
+
+        Raises
+        ------
+        KeyError
+            If there is no such block.
+        """
+        for block in self.blocks:
+            if block.name == name:
+                return block
+        raise KeyError(name)
