@@ -1,0 +1,1 @@
+"""Curvature of a model's loss: the problem, its losses, operators and engines."""
