@@ -1,0 +1,181 @@
+"""`Problem`: model, loss and data frozen into one function of the parameters.
+
+    L(θ) = (1 / N) Σ_i ℓ(f_θ(x_i), y_i)
+
+N counts items: samples, or for a language model the valid tokens of the WHOLE stream.  It is never a mean of
+per-batch means: 9 samples cut as 8 + 1 would otherwise be wrong by 37 %.  The model is evaluated as it predicts:
+eval mode (BatchNorm uses its running statistics, dropout is off), on a private copy, so the caller's model is
+neither changed nor watched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from hessent.curvature.losses import Loss, resolve_loss
+from hessent.curvature.support import refuse_unsupported
+from hessent.errors import DataError, NonFiniteError
+
+Batches = Iterable[tuple[Any, Any]]
+
+
+class Problem:
+    """A mean loss over fixed data as a function of a model's parameters.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Parameters with `requires_grad=False` are constants of the problem.
+    loss : str or callable
+        A name (`cross-entropy`, `mse`, `next-token`, with parameters as in `cross-entropy?label_smoothing=0.1`)
+        or a callable of (outputs, targets) that returns the mean over the samples of a micro-batch.
+    batches : iterable of (inputs, targets)
+        Micro-batches: a DataLoader without shuffling, a list, any re-iterable.  Every pass must give the same
+        samples; how they are cut into micro-batches does not matter.
+    device : torch.device or str
+        Where products are computed.
+    dtype : torch.dtype
+        Precision of the products: float32 or float64.
+
+    Attributes
+    ----------
+    parameters : dict of str to Tensor
+        The variables, in the model's order, tied ones once.
+    loss_value : float
+        L(θ), filled by `measure_loss`.
+    num_items : int
+        N, filled by `measure_loss`.
+
+    Raises
+    ------
+    ArchitectureError
+        If a layer has no exact second derivative.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: str | Callable[[Any, Any], Tensor] | Loss,
+        batches: Batches,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        model = getattr(model, "_orig_mod", model)  # a compiled module has no second derivative; its origin has
+        refuse_unsupported(model)
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.model = copy.deepcopy(model).to(device=self.device, dtype=dtype).eval()
+        self.loss = resolve_loss(loss)
+        self.batches = batches
+        self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        if not self.parameters:
+            raise DataError("the model has no parameter that requires a gradient")
+        self.loss_value = float("nan")
+        self.num_items = 0
+
+    @property
+    def num_params(self) -> int:
+        """Number of variables n, tied ones counted once."""
+        return sum(parameter.numel() for parameter in self.parameters.values())
+
+    def micro_batches(self) -> Iterator[tuple[Any, Any]]:
+        """Iterate over the micro-batches, moved to the device; floating inputs take the problem's dtype."""
+        for inputs, targets in self.batches:
+            yield self._move(inputs), self._move(targets)
+
+    def _move(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            dtype = self.dtype if value.is_floating_point() else value.dtype
+            return value.to(device=self.device, dtype=dtype)
+        if isinstance(value, dict):
+            return {key: self._move(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self._move(item) for item in value)
+        return value
+
+    def outputs(self, inputs: Any) -> Any:
+        """Return the model's outputs; a dict of inputs is passed as keyword arguments."""
+        return self.model(**inputs) if isinstance(inputs, dict) else self.model(inputs)
+
+    def loss_sum(self, inputs: Any, targets: Any) -> tuple[Tensor, int]:
+        """Return the loss summed over the items of a micro-batch, and their number.
+
+        Returns
+        -------
+        tuple of (Tensor, int)
+            Scalar sum (in the loss's unit, nats for likelihoods) and the item count.
+        """
+        outputs = self.outputs(inputs)
+        return self.loss.sum(outputs, targets), self.loss.count(outputs, targets)
+
+    def measure_loss(self) -> float:
+        """Evaluate L(θ) over all data, checking targets against outputs, and fix the number of items N.
+
+        Returns
+        -------
+        float
+            L(θ), exact for this data up to rounding.
+
+        Raises
+        ------
+        DataError
+            If there is no item, or a target does not fit the outputs.
+        NonFiniteError
+            If the loss of a micro-batch is NaN or infinite; the message names the micro-batch.
+        """
+        total, items = 0.0, 0
+        with torch.no_grad(), exact_derivatives(self.model):
+            for index, (inputs, targets) in enumerate(self.micro_batches()):
+                outputs = self.outputs(inputs)
+                self.loss.check(outputs, targets, f"micro-batch {index}")
+                part = float(self.loss.sum(outputs, targets))
+                if part != part or part in (float("inf"), float("-inf")):
+                    raise NonFiniteError(
+                        f"the loss of micro-batch {index} is {part}",
+                        expected="a finite loss at the checkpoint's weights",
+                        fix="check the checkpoint and the data's normalisation; --dtype float64 if it overflows",
+                    )
+                total += part
+                items += self.loss.count(outputs, targets)
+        if items == 0:
+            raise DataError(
+                "the data holds no item to average the loss over",
+                expected="at least one sample (for next-token: one target that is not ignored)",
+            )
+        self.loss_value, self.num_items = total / items, items
+        return self.loss_value
+
+    def with_batches(self, batches: Batches) -> Problem:
+        """Return the same problem (parameters shared) with its data cut or chosen otherwise."""
+        other = copy.copy(self)
+        other.batches = batches
+        return other
+
+
+@contextlib.contextmanager
+def exact_derivatives(model: nn.Module) -> Iterator[None]:
+    """Hold every setting under which second derivatives exist and are exact.
+
+    Attention runs on the math backend (the fused ones have no second derivative), recurrent layers outside
+    cuDNN (its kernels have no double backward), matrix products outside tf32.  It must surround the whole
+    product: forward and both backward passes.
+    """
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    cudnn = torch.backends.cudnn.enabled
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.enabled = cudnn and not recurrent
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cudnn.enabled = cudnn

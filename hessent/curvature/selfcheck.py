@@ -1,0 +1,215 @@
+"""The operator's check before any budget is spent: symmetric, repeatable, and truly the second derivative.
+
+1. Symmetry: for random unit u, v of the whole matrix, abs(uᵀHv − vᵀHu)·√n / ‖Hv‖ — the relative asymmetry in the
+   Frobenius sense.
+2. Repeatability: one product per block, repeated with the micro-batches cut otherwise, on a vector that has been
+   through the matrix once (so that it points where the curvature is large).  The relative difference is the noise
+   of the products; it is stored with every block and decides which measures may be reported.
+3. Second derivative: in float64 on a few samples, a central difference of the gradient along a random direction
+   against the product.  It is taken at slightly perturbed weights, so that no unit sits exactly on a kink (at
+   initialisation many do), with several step sizes of which the best counts: crossing a kink spoils large steps,
+   rounding spoils small ones, and a wrong product agrees with none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from hessent.curvature.blocks import FULL, Block
+from hessent.curvature.engine import HessianEngine
+from hessent.curvature.graph import MicroBatchGraph
+from hessent.curvature.problem import Problem, exact_derivatives
+from hessent.errors import SelfCheckError
+
+_STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)  # relative to ‖θ‖
+_DERIVATIVE_SAMPLES = 8
+_DERIVATIVE_TOLERANCE = 1e-3
+_SYMMETRY_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
+_REPEAT_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
+
+
+@dataclass
+class OperatorCheck:
+    """What the check measured.
+
+    Attributes
+    ----------
+    symmetry : float
+        Relative asymmetry of the whole matrix.
+    derivative : float
+        Relative difference to a central difference of the gradient, best of several steps.
+    noise : dict of str to float
+        Relative difference of a repeated product, per block.
+    matvecs : dict of str to int
+        Products spent, per block.
+    """
+
+    symmetry: float = math.nan
+    derivative: float = math.nan
+    noise: dict[str, float] = field(default_factory=dict)
+    matvecs: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the figures that go into the file."""
+        return {"symmetry": self.symmetry, "derivative": self.derivative, "noise": max(self.noise.values())}
+
+
+def measure_noise(
+    engine: HessianEngine, recut: HessianEngine, blocks: Sequence[Block], generator: torch.Generator
+) -> OperatorCheck:
+    """Measure symmetry and repeatability; three products per block, two more for the whole matrix.
+
+    Parameters
+    ----------
+    engine, recut : HessianEngine
+        The same problem with its data cut into different micro-batches.
+    blocks : sequence of Block
+        All blocks of the run.
+    generator : torch.Generator
+        Source of the random vectors.
+
+    Returns
+    -------
+    OperatorCheck
+        Without the derivative.
+    """
+    check = OperatorCheck()
+    vectors = [_unit(_random(block.size, engine, generator)) for block in blocks]
+    first = engine.products(list(zip(blocks, vectors, strict=True)))
+    turned = [_unit(product) for product in first]
+    requests = list(zip(blocks, turned, strict=True))
+    once, again = engine.products(requests), recut.products(requests)
+    for block, a, b in zip(blocks, once, again, strict=True):
+        scale = float(a.norm())
+        check.noise[block.name] = float((a - b).norm()) / scale if scale > 0 else 0.0
+        check.matvecs[block.name] = 3
+    widest = max(range(len(blocks)), key=lambda index: blocks[index].size)
+    u, v, Hv = vectors[widest], turned[widest], once[widest]
+    Hu = first[widest]
+    gap = abs(float((u * Hv).sum()) - float((v * Hu).sum()))
+    scale = float(torch.maximum(Hv.norm(), Hu.norm()))
+    check.symmetry = gap * math.sqrt(blocks[widest].size) / scale if scale > 0 else 0.0
+    return check
+
+
+def check_derivative(problem: Problem, generator: torch.Generator) -> float:
+    """Return the relative difference between a product and a central difference of the gradient, in float64."""
+    inputs, targets = next(iter(problem.micro_batches()))
+    few = Problem(
+        problem.model,
+        problem.loss,
+        [(_head(inputs), _head(targets))],
+        device=problem.device,
+        dtype=torch.float64,
+    )
+    if few.loss.count(few.outputs(_double(_head(inputs))), _head(targets)) == 0:
+        return 0.0  # every target of these samples is ignored: nothing to differentiate
+    with torch.no_grad():
+        for parameter in few.parameters.values():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            scale = float(parameter.square().mean().sqrt()) or 1.0
+            parameter += 1e-3 * scale * noise.to(parameter.device)
+    whole = Block(FULL, tuple(few.parameters), few.num_params)
+    origin = _flatten(few.parameters.values())
+    direction = _unit(torch.randn(whole.size, 1, generator=generator, dtype=torch.float64).to(few.device))[:, 0]
+    product = _graph(few).products(whole, direction[:, None], at_once=1)[:, 0]
+    length = float(origin.norm()) or 1.0
+    scale = float(product.norm())
+    if scale == 0.0:
+        scale = 1.0
+    best = math.inf
+    for step in _STEPS:
+        change = step * length * direction
+        forward, backward = _gradient_at(few, origin + change), _gradient_at(few, origin - change)
+        difference = (forward - backward) / (2 * step * length)
+        best = min(best, float((difference - product).norm()) / scale)
+    return best
+
+
+def require_sound(check: OperatorCheck, dtype: torch.dtype) -> None:
+    """Refuse an operator whose check failed.
+
+    Raises
+    ------
+    SelfCheckError
+        With every figure that is out of bounds.
+    """
+    noisiest = max(check.noise, key=lambda name: check.noise[name])
+    findings = (
+        ("asymmetry", check.symmetry, _SYMMETRY_TOLERANCE[dtype]),
+        ("difference to the gradient's central difference", check.derivative, _DERIVATIVE_TOLERANCE),
+        (
+            f"difference of a repeated product (block '{noisiest}')",
+            check.noise[noisiest],
+            _REPEAT_TOLERANCE[dtype],
+        ),
+    )
+    problems = [
+        f"{what}: {value:.2g} (allowed {limit:.0e})" for what, value, limit in findings if not value <= limit
+    ]
+    if problems:
+        raise SelfCheckError(
+            "the products of this model cannot be trusted: the operator failed its check",
+            problems=problems,
+            expected="symmetric, repeatable products that agree with a difference of gradients",
+            fix="--dtype float64; look for layers that are random, stateful or cast to a lower precision; "
+            "--no-verify measures anyway",
+        )
+
+
+def _random(size: int, engine: HessianEngine, generator: torch.Generator) -> Tensor:
+    column = torch.randn(size, 1, generator=generator, dtype=torch.float64)
+    return column.to(engine.problem.device)
+
+
+def _unit(column: Tensor) -> Tensor:
+    norm = column.norm()
+    return column / norm if float(norm) > 0 else column
+
+
+def _head(value: object) -> object:
+    """The first samples of a micro-batch, whatever container it comes in."""
+    if isinstance(value, Tensor):
+        return value[:_DERIVATIVE_SAMPLES]
+    if isinstance(value, dict):
+        return {key: _head(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_head(item) for item in value)
+    return value
+
+
+def _double(value: object) -> object:
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.double()
+    if isinstance(value, dict):
+        return {key: _double(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_double(item) for item in value)
+    return value
+
+
+def _flatten(tensors: object) -> Tensor:
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])  # type: ignore[attr-defined]
+
+
+def _graph(problem: Problem) -> MicroBatchGraph:
+    inputs, targets = next(iter(problem.micro_batches()))
+    return MicroBatchGraph(problem, inputs, targets)
+
+
+def _gradient_at(problem: Problem, theta: Tensor) -> Tensor:
+    """Gradient of the summed loss at the parameters `theta`, leaving them there."""
+    with torch.no_grad():
+        pieces = theta.split([parameter.numel() for parameter in problem.parameters.values()])
+        for parameter, piece in zip(problem.parameters.values(), pieces, strict=True):
+            parameter.copy_(piece.view_as(parameter))
+    inputs, targets = next(iter(problem.micro_batches()))
+    with torch.enable_grad(), exact_derivatives(problem.model):
+        total, _ = problem.loss_sum(inputs, targets)
+        gradients = torch.autograd.grad(total, list(problem.parameters.values()), materialize_grads=True)
+    return _flatten(gradients)

@@ -1,0 +1,1 @@
+"""Eigenvalues from products alone: exact for small blocks, deflated Lanczos quadrature for large ones."""

@@ -1,0 +1,164 @@
+"""Lanczos recurrences of several probes in lockstep, in the complement of deflated outliers.
+
+For each probe: q_1 = the projected, normalised start vector; then
+
+    w = P H q_j − β_{j−1} q_{j−1},   α_j = q_jᵀ w,   w ← w − α_j q_j,   β_j = ‖w‖,   q_{j+1} = w / β_j
+
+with P the projector orthogonal to the outliers.  Recurrences and inner products are float64 round products of any
+precision.  While memory allows, w is also orthogonalised against all earlier q (no ghost copies of converged
+eigenvalues); the outliers are projected out at every step in any case, which alone prevents the worst of them.
+
+A recurrence that closes (β_j negligible against the operator's scale: the Krylov space is invariant) is padded
+with zeros: a padded node has weight exactly zero.  The test is relative, so a matrix scaled by 1e-14 or 1e4 takes
+the same steps.
+
+The state keeps its vectors, so a run can be continued from where it stopped.
+
+References
+----------
+G. H. Golub and G. Meurant, *Matrices, Moments and Quadrature with Applications*, 2010, chapters 4 and 6.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import eigh_tridiagonal
+from torch import Tensor
+
+from hessent.eigensolver.basis import Basis, project_out
+from hessent.eigensolver.requests import Products
+from hessent.measures.quadrature import CONVERGED, steps_taken
+from hessent.spectrum.model import ProbeRuns
+
+
+class LockstepLanczos:
+    """Recurrences of p probes that take their steps together.
+
+    Parameters
+    ----------
+    starts : Tensor
+        Start vectors as rows, shape (p, n); projected and normalised here.
+    outliers : Tensor or None
+        Orthonormal rows that span the deflated space, shape (k, n).
+    dtype : torch.dtype
+        Precision of the products, and of stored vectors.
+    keep_basis : bool
+        Whether all vectors are kept and orthogonalised against; False keeps the last two.
+
+    Attributes
+    ----------
+    num_matvecs : int
+        Products asked for so far.
+    """
+
+    def __init__(self, starts: Tensor, outliers: Tensor | None, *, dtype: torch.dtype, keep_basis: bool) -> None:
+        self._outliers = outliers
+        self._keep_basis = keep_basis
+        self._epsilon = 8 * torch.finfo(dtype).eps
+        vectors = project_out(project_out(starts.double(), outliers), outliers)
+        norms = vectors.norm(dim=1, keepdim=True)
+        # A start vector that lies in the deflated space has nothing left to measure: it is closed from the start.
+        self._open = (norms[:, 0] > self._epsilon * starts.double().norm(dim=1)).cpu().numpy()
+        self._current = torch.where(norms > 0, vectors / norms.clamp_min(1e-300), 0.0).to(dtype).double()
+        self._previous = torch.zeros_like(self._current)
+        self._basis = Basis(len(starts), starts.shape[1], dtype, starts.device)
+        self._basis.append(self._current)
+        self._scale = np.zeros(len(starts))  # largest coefficient seen: the operator's scale in each Krylov space
+        self.num_matvecs = 0
+        self._alphas: list[NDArray[np.float64]] = []
+        self._betas: list[NDArray[np.float64]] = []
+
+    @property
+    def num_steps(self) -> int:
+        """Steps taken so far."""
+        return len(self._alphas)
+
+    @property
+    def num_probes(self) -> int:
+        """Number of recurrences."""
+        return len(self._open)
+
+    def drop_basis(self) -> None:
+        """Stop keeping earlier vectors, when memory does not allow for more."""
+        if self._keep_basis:
+            self._keep_basis = False
+            self._basis.replace(self._basis.rows[:, :1].clone())
+
+    def converged_vectors(self, threshold: float) -> list[Tensor]:
+        """Return the Ritz vectors, shape (n,), of converged Ritz values of magnitude above `threshold`.
+
+        Empty where the basis is not kept.
+        """
+        if not self._keep_basis or self.num_steps == 0:
+            return []
+        runs = self.runs()
+        betas = np.column_stack([runs.betas, runs.last_betas])
+        found: list[Tensor] = []
+        for probe in range(self.num_probes):
+            length = steps_taken(betas[probe])
+            nodes, vectors = eigh_tridiagonal(runs.alphas[probe, :length], betas[probe, : length - 1])
+            residuals = betas[probe, length - 1] * np.abs(vectors[-1])
+            wanted = (np.abs(nodes) > threshold) & (residuals <= CONVERGED * np.abs(nodes))
+            rows = self._basis.rows[probe, :length].double()
+            mixing = torch.as_tensor(vectors[:, wanted].T.copy(), dtype=torch.float64, device=rows.device)
+            found += list(mixing @ rows)
+        return found
+
+    def runs(self) -> ProbeRuns:
+        """Return the coefficients so far."""
+        betas = np.array(self._betas)
+        return ProbeRuns(
+            alphas=np.array(self._alphas).T.copy(),
+            betas=betas[:-1].T.copy(),
+            last_betas=betas[-1].copy(),
+        )
+
+    def extend(self, num_steps: int) -> Products[None]:
+        """Take `num_steps` further steps.
+
+        Parameters
+        ----------
+        num_steps : int
+            Steps to add to every probe.
+
+        Yields
+        ------
+        Tensor
+            Current vectors of the probes still open, shape (n, p').
+        """
+        for _ in range(num_steps):
+            open_probes = np.flatnonzero(self._open)
+            if len(open_probes) == 0:
+                return
+            products = torch.zeros_like(self._current)
+            self.num_matvecs += len(open_probes)
+            sent = yield self._current[open_probes].T
+            products[open_probes] = sent.T.double()
+            self._step(products)
+
+    def _step(self, products: Tensor) -> None:
+        previous_betas = self._column(self._betas[-1]) if self._betas else torch.zeros(())
+        w = project_out(products, self._outliers) - previous_betas * self._previous
+        alphas = (self._current * w).sum(dim=1, keepdim=True)
+        w = w - alphas * self._current
+        if self._keep_basis:
+            w = self._basis.orthogonalise(w)
+        w = project_out(w, self._outliers)
+        norms = w.norm(dim=1, keepdim=True)
+        alpha, beta = alphas[:, 0].cpu().numpy(), norms[:, 0].cpu().numpy()
+        self._scale = np.maximum(self._scale, np.abs(alpha))
+        closing = beta <= self._epsilon * self._scale
+        self._scale = np.maximum(self._scale, beta)
+        self._open &= ~closing
+        beta = np.where(self._open, beta, 0.0)
+        self._alphas.append(alpha)
+        self._betas.append(beta)
+        following = torch.where(self._column(beta) > 0, w / norms.clamp_min(1e-300), 0.0)
+        self._previous, self._current = self._current, following.to(self._basis.rows.dtype).double()
+        if self._keep_basis:
+            self._basis.append(self._current)
+
+    def _column(self, values: NDArray[np.float64]) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.float64, device=self._current.device)[:, None]

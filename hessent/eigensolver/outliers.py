@@ -1,0 +1,223 @@
+"""The eigenpairs of largest magnitude, by thick-restart Lanczos with full orthogonalisation.
+
+The projected matrix T = Qᵀ H Q is kept whole (it is tridiagonal until the first restart, an arrow afterwards).
+When the basis has reached its limit it is cut to the Ritz vectors of largest abs(θ) plus the residual direction
+and grows again, so memory is bounded by `basis_limit` vectors; without a limit this is the plain Lanczos method.
+A Krylov space that closes is continued with a fresh random direction, which also finds further copies of multiple
+eigenvalues.
+
+References
+----------
+K. Wu and H. Simon, "Thick-restart Lanczos method for large symmetric eigenvalue problems", SIAM J. Matrix Anal.
+Appl. 22, 2000.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hessent.eigensolver.basis import Basis, project_out
+from hessent.eigensolver.requests import Products
+
+Float64Array = NDArray[np.float64]
+
+RESIDUAL_TOLERANCE = 1e-2  # a Ritz pair counts as converged when its residual is below this share of abs(θ)
+_KEPT_SHARE = 0.6  # of the basis limit, at a restart
+
+
+@dataclass(frozen=True)
+class RitzPairs:
+    """Ritz pairs of a search, all of them.
+
+    Attributes
+    ----------
+    values : Float64Array
+        Ritz values, by falling abs(θ). Shape (j,).
+    residuals : Float64Array
+        Norms ‖H v − θ v‖. Shape (j,).
+    vectors : Tensor
+        Orthonormal Ritz vectors as rows, in the order of `values`. Shape (j, n).
+    num_matvecs : int
+        Products spent.
+    """
+
+    values: Float64Array  # (j,)
+    residuals: Float64Array  # (j,)
+    vectors: Tensor  # (j, n)
+    num_matvecs: int
+
+    @property
+    def num_converged(self) -> int:
+        """Length of the leading run of converged pairs, counted by falling abs(θ)."""
+        failing = np.flatnonzero(self.residuals > RESIDUAL_TOLERANCE * np.abs(self.values))
+        return int(failing[0]) if len(failing) else len(self.values)
+
+    def leading(self, count: int) -> RitzPairs:
+        """Return the `count` pairs of largest abs(θ)."""
+        return RitzPairs(
+            self.values[:count], self.residuals[:count], self.vectors[:count].clone(), self.num_matvecs
+        )
+
+
+def find_outliers(
+    start: Tensor, *, num_steps: int, basis_limit: int, dtype: torch.dtype, fresh: Tensor
+) -> Products[RitzPairs]:
+    """Search the eigenpairs of largest magnitude with a fixed number of products.
+
+    Parameters
+    ----------
+    start : Tensor
+        Start vector, shape (n,).
+    num_steps : int
+        Products to spend; at most n are spent.
+    basis_limit : int
+        Most vectors that may be kept.
+    dtype : torch.dtype
+        Precision of the products and of stored vectors.
+    fresh : Tensor
+        Random vectors to go on with when the Krylov space closes, shape (r, n).
+
+    Yields
+    ------
+    Tensor
+        One column, shape (n, 1).
+
+    Returns
+    -------
+    RitzPairs
+        Every Ritz pair of the final basis.
+    """
+    search = _Search(start, max(basis_limit, 8), dtype, fresh)
+    for _ in range(min(num_steps, start.shape[0])):
+        if search.direction is None:
+            break
+        product = yield search.direction.T
+        search.step(product.T.double())
+    return search.pairs()
+
+
+class _Search:
+    """State of a thick-restart Lanczos run."""
+
+    def __init__(self, start: Tensor, limit: int, dtype: torch.dtype, fresh: Tensor) -> None:
+        self._basis = Basis(1, start.shape[0], dtype, start.device)
+        self._limit = limit
+        self._epsilon = 8 * torch.finfo(dtype).eps
+        self._fresh = list(fresh.double())
+        self._matrix = np.zeros((0, 0))
+        self._coupling = 0.0  # β between the basis and the next direction
+        self._scale = 0.0
+        self._num_matvecs = 0
+        self.direction: Tensor | None = None
+        self._take_direction(start.double()[None])
+
+    def step(self, product: Tensor) -> None:
+        """Add the current direction, whose product with H is `product` (1, n), to the basis."""
+        assert self.direction is not None
+        self._num_matvecs += 1
+        self._basis.append(self.direction)
+        row = self._basis.coefficients(product)
+        residual = product - self._basis.combine(row)
+        residual = self._basis.orthogonalise(residual)
+        # The last coefficient in full float64; the others are couplings that orthogonality makes small.
+        column = row[0].cpu().numpy()
+        column[-1] = float((self.direction.to(self._basis.rows.dtype).double() * product).sum())
+        size = self._basis.count
+        grown = np.zeros((size, size))
+        grown[:-1, :-1] = self._matrix
+        grown[-1, :] = grown[:, -1] = column
+        self._matrix = grown
+        self._scale = max(self._scale, float(np.abs(column).max()))
+        if size >= self._limit:
+            residual = self._restart(residual)
+        self._take_direction(residual)
+
+    def _restart(self, residual: Tensor) -> Tensor:
+        """Cut the basis to the leading Ritz vectors; the residual direction stays the next one."""
+        values, vectors = _by_magnitude(self._matrix)
+        kept = max(int(_KEPT_SHARE * self._limit), 1)
+        self._basis.replace(_ritz_vectors(vectors[:, :kept], self._basis.rows[0])[None])
+        self._matrix = np.diag(values[:kept])
+        return residual
+
+    def _take_direction(self, residual: Tensor) -> None:
+        """Normalise the next direction, or draw a fresh one where the Krylov space is closed."""
+        norm = float(residual.norm())
+        self._coupling = norm
+        if norm <= self._epsilon * self._scale or norm == 0.0:
+            self._coupling = 0.0
+            if self._basis.count >= residual.shape[1] or not self._fresh:
+                self.direction = None
+                return
+            residual = self._basis.orthogonalise(self._basis.orthogonalise(self._fresh.pop()[None]))
+        self.direction = (residual / residual.norm()).to(self._basis.rows.dtype).double()
+
+    def pairs(self) -> RitzPairs:
+        """Return all Ritz pairs of the current basis."""
+        values, vectors = _by_magnitude(self._matrix)
+        # H Q = Q T + β q eᵀ: the residual of a Ritz pair is β times its last component.
+        residuals = self._coupling * np.abs(vectors[-1]) if len(values) else np.zeros(0)
+        return RitzPairs(values, residuals, _ritz_vectors(vectors, self._basis.rows[0]), self._num_matvecs)
+
+
+def _by_magnitude(matrix: Float64Array) -> tuple[Float64Array, Float64Array]:
+    values, vectors = np.linalg.eigh(matrix)
+    order = np.argsort(-np.abs(values), kind="stable")
+    return values[order], vectors[:, order]
+
+
+def _ritz_vectors(coefficients: Float64Array, rows: Tensor) -> Tensor:
+    mixing = torch.as_tensor(coefficients.T.copy(), dtype=rows.dtype, device=rows.device)
+    return mixing @ rows
+
+
+def absorb(found: RitzPairs, candidates: Tensor) -> Products[RitzPairs]:
+    """Add directions that a search missed (further copies of multiple eigenvalues) to the deflated space.
+
+    A Rayleigh–Ritz step on the part of the candidates orthogonal to what was found.
+
+    Parameters
+    ----------
+    found : RitzPairs
+        Pairs deflated so far.
+    candidates : Tensor
+        Approximate eigenvectors as rows, shape (c, n).
+
+    Yields
+    ------
+    Tensor
+        The orthonormalised candidates, shape (n, c').
+
+    Returns
+    -------
+    RitzPairs
+        The enlarged set, by falling abs(θ), with its products added.
+    """
+    dtype = found.vectors.dtype
+    fresh = project_out(project_out(candidates.double(), found.vectors), found.vectors)
+    singular, right = torch.linalg.svd(fresh, full_matrices=False)[1:]
+    # Directions that were mostly found already carry nothing but rounding.
+    rows = right[singular > 0.1]
+    if len(rows) == 0:
+        return found
+    product = (yield rows.to(dtype).double().T).T.double()
+    projected = (rows @ product.T).cpu().numpy()
+    values, vectors = _by_magnitude((projected + projected.T) / 2)
+    mixing = torch.as_tensor(vectors.T.copy(), device=rows.device)
+    ritz = mixing @ rows
+    theta = torch.as_tensor(values, device=rows.device)[:, None]
+    residuals = (mixing @ product - theta * ritz).norm(dim=1).cpu().numpy()
+    good = residuals <= RESIDUAL_TOLERANCE * np.abs(values)
+    all_values = np.concatenate([found.values, values[good]])
+    order = np.argsort(-np.abs(all_values), kind="stable")
+    return RitzPairs(
+        values=all_values[order],
+        residuals=np.concatenate([found.residuals, residuals[good]])[order],
+        vectors=torch.cat([found.vectors, ritz.to(dtype)[torch.as_tensor(good)]])[torch.as_tensor(order)],
+        num_matvecs=found.num_matvecs + rows.shape[0],
+    )

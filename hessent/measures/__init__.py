@@ -1,0 +1,1 @@
+"""Measures of a spectrum, from stored coefficients alone, each with its interval."""

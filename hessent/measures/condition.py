@@ -1,0 +1,125 @@
+"""Condition number: what can be certified of κ = max abs(λ) / min abs(λ).
+
+κ itself needs the eigenvalue nearest to zero, which no sampling finds.  Three statements are possible:
+
+- from the entropy gap (order 1): the smallest k with gap ≤ g_n(k) = max_j [ j k ln k/(jk+n−j) − ln((jk+n−j)/n) ],
+  j = 1 … n − 1: the largest gap that eigenvalues with ratio k can have (j of them at k, the others at 1).  Then
+  κ ≥ k, sharply; exp(gap), the bound of the source paper, is far weaker (gap 6: 1.0e4 against 403);
+- from Ritz values: each has an eigenvalue within its residual, so κ ≥ max abs(θ) / min_j (abs(θ_j) + r_j);
+- with a damping δ > 0:  (λ_max + δ) / (max(λ_min, 0) + δ), two-sided where both ends are enclosed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.optimize import brentq, minimize_scalar
+
+from hessent.estimate import Estimate
+from hessent.measures.entropy import entropy_gap
+from hessent.measures.functionals import extremes, scale_of
+from hessent.measures.quadrature import gauss_rules
+from hessent.measures.ratios import tau
+from hessent.measures.trace import lambda_max, lambda_min
+from hessent.spectrum.model import BlockSpectrum
+
+_LARGEST_LOG = 600.0  # ln k beyond which double precision ends
+
+
+def largest_gap(log_k: float, size: int) -> float:
+    """Return the largest entropy gap of order 1 that n eigenvalues with condition number k can have, in nats.
+
+    Parameters
+    ----------
+    log_k : float
+        ln k ≥ 0.
+    size : int
+        Number of eigenvalues n.
+
+    Returns
+    -------
+    float
+        max over j = 1 … n − 1 of  j k ln k/(jk + n − j) − ln((jk + n − j)/n).
+    """
+    if size < 2 or log_k <= 0.0:
+        return 0.0
+    if size <= 4096:
+        return float(max(_gap_with(j, log_k, size) for j in range(1, size)))
+    # In ln j the gap has one maximum; its integer neighbours decide.
+    best = minimize_scalar(
+        lambda t: -_gap_with(math.exp(t), log_k, size), bounds=(0.0, math.log(size - 1)), method="bounded"
+    )
+    middle = math.exp(float(best.x))
+    around = {min(max(int(middle) + shift, 1), size - 1) for shift in (-1, 0, 1, 2)}
+    return float(max(_gap_with(j, log_k, size) for j in around))
+
+
+def _gap_with(j: float, log_k: float, size: int) -> float:
+    """Gap of j eigenvalues at k and n − j at 1, without overflow: everything divided by k."""
+    rest = (size - j) * math.exp(-log_k)
+    return j * log_k / (j + rest) - log_k - math.log((j + rest) / size)
+
+
+def condition_for_gap(gap: float, size: int) -> float:
+    """Return the smallest condition number that allows the entropy gap `gap`: a certified lower bound on κ."""
+    if gap <= 0.0 or size < 2:
+        return 1.0
+    if gap >= largest_gap(_LARGEST_LOG, size):
+        return math.inf
+    log_k = brentq(lambda t: largest_gap(t, size) - gap, 0.0, _LARGEST_LOG, xtol=1e-10, rtol=1e-10)
+    return math.exp(float(log_k))
+
+
+def condition_lower_entropy(block: BlockSpectrum) -> Estimate:
+    """Return the lower bound on κ that the entropy gap certifies, with the interval the gap's interval gives."""
+    gap = entropy_gap(block)
+    if gap.value is None:
+        return Estimate.unknown(gap.reason or "the entropy gap is unknown")
+    value, low, high = (
+        None if x is None else condition_for_gap(x, block.size) for x in (gap.value, gap.low, gap.high)
+    )
+    return Estimate(value, low, high, exact=gap.exact)
+
+
+def condition_lower_ritz(block: BlockSpectrum) -> Estimate:
+    """Return max abs(θ) / min (abs(θ) + residual): a lower bound on κ, open above."""
+    scale = scale_of(block)
+    if block.eigenvalues is not None:
+        magnitudes = np.abs(block.eigenvalues)
+        smallest, largest = float(magnitudes.min()), float(magnitudes.max())
+    else:
+        assert block.probes is not None
+        rules = gauss_rules(block.probes, block.probes.num_steps)
+        reaches = [np.abs(rule.nodes) + rule.residuals for rule in rules]
+        if block.outliers is not None:
+            reaches.append(np.abs(block.outliers.values) + block.outliers.residuals)
+        smallest, largest = float(np.concatenate(reaches).min()), scale
+    if largest == 0.0:
+        return Estimate.unknown("the matrix is zero")
+    # Below the rounding of the products an eigenvalue cannot be told from zero.
+    smallest = max(smallest, block.noise * scale, float(np.finfo(np.float64).eps) * scale)
+    bound = largest / smallest
+    return Estimate(bound, bound, None)
+
+
+def condition_damped(block: BlockSpectrum, tau_rel: float | None = None) -> Estimate:
+    """Return (λ_max + δ)/(max(λ_min, 0) + δ) with the damping δ = τ."""
+    damping = tau(block, tau_rel)
+    (top, _), (bottom, _) = extremes(block)
+    if damping <= 0.0:
+        return Estimate.unknown("the matrix is zero")
+    if top <= 0.0:
+        return Estimate.unknown("no eigenvalue is positive")
+
+    def ratio(largest: float, smallest: float) -> float:
+        return (max(largest, 0.0) + damping) / (max(smallest, 0.0) + damping)
+
+    upper, lower = lambda_max(block), lambda_min(block)
+    if upper.exact:
+        return Estimate.exactly(ratio(top, bottom))
+    ends = upper.low, upper.high, lower.low, lower.high
+    if any(end is None for end in ends):
+        return Estimate(ratio(top, bottom), None, None)
+    least, most, bottom_low, bottom_high = (float(end) for end in ends if end is not None)
+    return Estimate(ratio(top, bottom), ratio(least, bottom_high), ratio(most, bottom_low))

@@ -1,0 +1,169 @@
+"""Smooth functionals of a spectrum, with the interval of a sampled one.
+
+A functional is a smooth function F of a few spectral sums S_i = Σ_λ f_i(λ).  For an exact block the sums run over
+the eigenvalues.  For a sampled block, with outliers θ_o and the rules of p probes in dimension d,
+
+    S_i = Σ_o f_i(θ_o) + d · mean over probes of Σ_j w_j f_i(θ_j),
+
+averaged over the last six Gauss rules (free, and it halves the error of near-zero measures).  The 95 % interval is
+
+    F ± [ t_{p−1, 0.975} · (jackknife standard error over probes) + c · max(|F_m − F_{m/2}|, |F_m − F_{0.7m}|) ].
+
+The second term is the truncation of the quadrature, which all probes share; c = 1.5 below 100 steps, where it
+understates, else 1 (measured on spectra with known eigenvalues over many decades).
+
+Eigenvalues are divided by the block's scale before any function is applied, so that no power or logarithm over- or
+underflows for operators as small as 1e-30 or as large as 1e30.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from hessent.estimate import Estimate
+from hessent.measures.quadrature import Rule, gauss_rules, with_exact_weights
+from hessent.spectrum.model import BlockSpectrum, ProbeRuns
+
+Float64Array = NDArray[np.float64]
+SpectralFunction = Callable[[Float64Array], Float64Array]
+Functional = Callable[[Float64Array], float]
+
+AVERAGED_RULES = 6
+_FRACTIONS = (1.0, 0.7, 0.5)
+_SHORT_RUN = 100
+_SHORT_RUN_FACTOR = 1.5
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Where the half-width of an interval comes from, in the unit of the measure.
+
+    Attributes
+    ----------
+    value : float
+        The functional at the full sums.
+    probes : float
+        t quantile times jackknife standard error; infinite for a single probe.
+    quadrature : float
+        Truncation of the Gauss rules.
+    """
+
+    value: float
+    probes: float
+    quadrature: float
+
+    @property
+    def half_width(self) -> float:
+        """Both parts together."""
+        return self.probes + self.quadrature
+
+
+def scale_of(block: BlockSpectrum) -> float:
+    """Return the largest abs(λ) known of a block, in the unit of its eigenvalues; 1.0 for a zero matrix."""
+    largest = max((abs(value) for value, _ in extremes(block)), default=0.0)
+    return largest if largest > 0.0 else 1.0
+
+
+def extremes(block: BlockSpectrum) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return (value, residual) of the largest and of the smallest eigenvalue; residual 0 where exact."""
+    if block.eigenvalues is not None:
+        return (float(block.eigenvalues[-1]), 0.0), (float(block.eigenvalues[0]), 0.0)
+    assert block.lambda_max is not None
+    assert block.lambda_min is not None
+    return block.lambda_max, block.lambda_min
+
+
+class SpectralSums:
+    """Spectral sums of one block, ready for any smooth functional of them.
+
+    Parameters
+    ----------
+    block : BlockSpectrum
+        Exact or sampled.
+    functions : sequence of callables
+        f_1 … f_r, applied to arrays of eigenvalues divided by `scale_of(block)`.
+    """
+
+    def __init__(self, block: BlockSpectrum, functions: Sequence[SpectralFunction]) -> None:
+        self._functions = functions
+        self._scale = scale_of(block)
+        self._exact: Float64Array | None = None
+        if block.eigenvalues is not None:
+            self._exact = self._apply(block.eigenvalues, np.ones(block.size))
+            return
+        assert block.probes is not None
+        outliers = block.outliers.values if block.outliers is not None else np.zeros(0)
+        self._fixed = self._apply(outliers, np.ones(len(outliers)))
+        self._dimension = block.size - len(outliers)
+        self._num_steps = block.probes.num_steps
+        self._closed = bool((block.probes.last_betas == 0.0).all())
+        # (fractions, probes, functions): sums over the complement for recurrences cut at m, 0.7 m and m / 2.
+        self._sampled = np.array([self._averaged(block.probes, fraction) for fraction in _FRACTIONS])
+
+    def spread(self, functional: Functional) -> Spread:
+        """Evaluate a functional of the sums and the two parts of its half-width."""
+        if self._exact is not None:
+            return Spread(functional(self._exact), 0.0, 0.0)
+        full = self._sampled[0]
+        value = functional(self._fixed + full.mean(axis=0))
+        shorter = [functional(self._fixed + part.mean(axis=0)) for part in self._sampled[1:]]
+        truncation = 0.0 if self._closed else max(abs(value - other) for other in shorter)
+        if self._num_steps < _SHORT_RUN:
+            truncation *= _SHORT_RUN_FACTOR
+        return Spread(value, self._sampling(functional, full), truncation)
+
+    def estimate(self, functional: Functional, *, floor: float = -math.inf, ceiling: float = math.inf) -> Estimate:
+        """Return the functional as an Estimate, its interval cut to what is possible at all."""
+        spread = self.spread(functional)
+        value = min(max(spread.value, floor), ceiling)
+        if self._exact is not None:
+            return Estimate.exactly(value)
+        low, high = spread.value - spread.half_width, spread.value + spread.half_width
+        return Estimate(value, min(max(low, floor), ceiling), min(max(high, floor), ceiling))
+
+    def _sampling(self, functional: Functional, full: Float64Array) -> float:
+        count = len(full)
+        if count < 2:
+            return math.inf
+        total = full.sum(axis=0)
+        left_out = np.array([functional(self._fixed + (total - row) / (count - 1)) for row in full])
+        variance = (count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum())
+        return float(stdtrit(count - 1, 0.975)) * math.sqrt(variance)
+
+    def _averaged(self, probes: ProbeRuns, fraction: float) -> Float64Array:
+        """Sums over the complement per probe, averaged over the last rules up to a share of the steps."""
+        longest = max(round(fraction * probes.num_steps), 1)
+        lengths = range(max(longest - AVERAGED_RULES + 1, 1), longest + 1)
+        sums = [self._of_rules(gauss_rules(probes, length)) for length in lengths]
+        averaged: Float64Array = np.mean(sums, axis=0)
+        return averaged
+
+    def _of_rules(self, rules: Sequence[Rule]) -> Float64Array:
+        exact = with_exact_weights(rules, self._dimension)
+        return np.array([self._dimension * self._apply(rule.nodes, rule.weights) for rule in exact])
+
+    def _apply(self, values: Float64Array, weights: Float64Array) -> Float64Array:
+        scaled = values / self._scale
+        return np.array([float((weights * function(scaled)).sum()) for function in self._functions])
+
+
+def absolute(x: Float64Array) -> Float64Array:
+    """abs(λ)."""
+    return np.abs(x)
+
+
+def identity(x: Float64Array) -> Float64Array:
+    """λ itself."""
+    return x
+
+
+def absolute_log(x: Float64Array) -> Float64Array:
+    """abs(λ)·log abs(λ), zero at zero."""
+    magnitude = np.abs(x)
+    return magnitude * np.log(np.where(magnitude > 0.0, magnitude, 1.0))

@@ -1,0 +1,196 @@
+"""From Lanczos coefficients to nodes and weights.
+
+The recurrence of a probe in the complement of the k outliers (dimension d = n − k) gives a tridiagonal matrix T.
+Its eigenvalues θ_j and the squares w_j of the first components of its eigenvectors are the Gauss rule of the
+probe's spectral measure: Σ_j w_j f(θ_j) estimates (1/d) Σ f(λ) over the complement.
+
+**Exact weights.** w_j of an isolated eigenvalue is random: d·w_j follows χ² with one degree of freedom.  Where a
+Ritz value has converged and stands alone in every probe, its weight is known to be 1/d; the rest of the rule is
+rescaled to the remaining mass.  A cluster looks the same but carries several χ²: the weight is only replaced if
+the sum of d·w over the probes lies below the 99.99 % point of χ² with one degree of freedom per probe.
+
+**Radau rules** with a node prescribed at τ enclose the mass beyond τ (Chebyshev–Markov–Stieltjes): the weight of
+nodes strictly beyond τ is a lower bound, with the weight at τ added an upper bound.
+
+Numbers here are dimensionless after division by the block's scale; see `scale_of`.
+
+References
+----------
+G. H. Golub and G. Meurant, *Matrices, Moments and Quadrature with Applications*, 2010, sections 3 and 6.
+G. H. Golub, "Some modified matrix eigenvalue problems", SIAM Review 15, 1973 (the Radau modification).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh_tridiagonal
+from scipy.special import chdtri
+
+from hessent.spectrum.model import ProbeRuns
+
+Float64Array = NDArray[np.float64]
+
+CONVERGED = 1e-2  # residual relative to abs(θ) below which a Ritz value counts as converged
+_GUARD_TAIL = 1e-4  # a weight that one eigenvalue exceeds this rarely is taken for a cluster
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Quadrature of one probe: nodes, weights that sum to one, and residuals of the Ritz values.
+
+    Attributes
+    ----------
+    nodes : Float64Array
+        Ritz values, ascending. Shape (m,).
+    weights : Float64Array
+        Shape (m,).
+    residuals : Float64Array
+        Residual norms of the Ritz vectors. Shape (m,).
+    """
+
+    nodes: Float64Array  # (m,)
+    weights: Float64Array  # (m,)
+    residuals: Float64Array  # (m,)
+
+
+def steps_taken(betas: Float64Array) -> int:
+    """Return how many steps a recurrence took before it closed (a β of exactly zero), given all m betas."""
+    closed = np.flatnonzero(betas == 0.0)
+    return int(closed[0]) + 1 if len(closed) else len(betas)
+
+
+def gauss_rule(alphas: Float64Array, betas: Float64Array, num_steps: int) -> Rule:
+    """Return the Gauss rule after `num_steps` steps of one probe.
+
+    Parameters
+    ----------
+    alphas : Float64Array
+        Diagonal, shape (m,).
+    betas : Float64Array
+        Off-diagonals with the last residual norm appended, shape (m,).
+    num_steps : int
+        Length of the rule, 1 … m; shortened where the recurrence closed before.
+
+    Returns
+    -------
+    Rule
+        Nodes ascending.
+    """
+    length = min(num_steps, steps_taken(betas))
+    nodes, vectors = eigh_tridiagonal(alphas[:length], betas[: length - 1])
+    nodes, vectors = np.asarray(nodes, np.float64), np.asarray(vectors, np.float64)
+    residuals = betas[length - 1] * np.abs(vectors[-1])
+    return Rule(np.asarray(nodes, np.float64), np.asarray(vectors[0] ** 2, np.float64), residuals)
+
+
+def gauss_rules(probes: ProbeRuns, num_steps: int) -> list[Rule]:
+    """Return the Gauss rules of all probes at `num_steps` steps."""
+    betas = np.column_stack([probes.betas, probes.last_betas])
+    return [gauss_rule(a, b, num_steps) for a, b in zip(probes.alphas, betas, strict=True)]
+
+
+def with_exact_weights(rules: Sequence[Rule], dimension: int) -> list[Rule]:
+    """Replace the random weight of every isolated, converged Ritz value by 1/d.
+
+    Parameters
+    ----------
+    rules : sequence of Rule
+        One per probe, of the same operator.
+    dimension : int
+        Dimension d of the space the probes live in.
+
+    Returns
+    -------
+    list of Rule
+        Same nodes; weights that still sum to one.
+    """
+    matches = _common_isolated(rules)
+    limit = chdtri(len(rules), _GUARD_TAIL)
+    certain = [
+        match
+        for match in matches
+        if dimension * sum(rule.weights[j] for rule, j in zip(rules, match, strict=True)) < limit
+    ]
+    if not certain or len(certain) > dimension:
+        return list(rules)
+    replaced: list[Rule] = []
+    for probe, rule in enumerate(rules):
+        known = np.array([match[probe] for match in certain])
+        rest = np.ones(len(rule.nodes), dtype=bool)
+        rest[known] = False
+        mass = float(rule.weights[rest].sum())
+        remaining = 1 - len(certain) / dimension
+        if mass <= 0.0 < remaining:
+            return list(rules)
+        weights = rule.weights * (remaining / mass if mass > 0.0 else 0.0)
+        weights[known] = 1 / dimension
+        replaced.append(Rule(rule.nodes, weights, rule.residuals))
+    return replaced
+
+
+def _common_isolated(rules: Sequence[Rule]) -> list[tuple[int, ...]]:
+    """Index tuples (one per probe) of Ritz values that are converged and alone in every probe."""
+    converged = [rule.residuals <= CONVERGED * np.abs(rule.nodes) for rule in rules]
+    matches: list[tuple[int, ...]] = []
+    for j in np.flatnonzero(converged[0]):
+        centre = rules[0].nodes[j]
+        members = [int(j)]
+        for rule, sure in zip(rules, converged, strict=True):
+            # Two enclosures of one eigenvalue overlap; anything else this near makes it a cluster.
+            reach = CONVERGED * abs(centre) + rule.residuals
+            near = np.flatnonzero(np.abs(rule.nodes - centre) <= reach)
+            if len(near) != 1 or not sure[near[0]]:
+                break
+            if rule is not rules[0]:
+                members.append(int(near[0]))
+        else:
+            matches.append(tuple(members))
+    return matches
+
+
+def mass_beyond(alphas: Float64Array, betas: Float64Array, threshold: float) -> tuple[float, float]:
+    """Enclose a probe's spectral mass above `threshold` by the Gauss–Radau rule with a node there.
+
+    Parameters
+    ----------
+    alphas : Float64Array
+        Diagonal, shape (m,).
+    betas : Float64Array
+        Off-diagonals with the last residual norm appended, shape (m,).
+    threshold : float
+        The prescribed node τ, in the unit of the coefficients.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper bound on the share of the mass at λ > τ (upper: λ ≥ τ). Rigorous up to rounding.
+    """
+    length = steps_taken(betas)
+    last = betas[length - 1]
+    if last == 0.0:  # the Krylov space is invariant: the Gauss rule is the measure itself
+        nodes, vectors = eigh_tridiagonal(alphas[:length], betas[: length - 1])
+        weights = vectors[0] ** 2
+        return float(weights[nodes > threshold].sum()), float(weights[nodes >= threshold].sum())
+    nodes, vectors = eigh_tridiagonal(
+        np.append(alphas[:length], _radau_diagonal(alphas[:length], betas[:length], threshold)), betas[:length]
+    )
+    weights = vectors[0] ** 2
+    prescribed = int(np.argmin(np.abs(nodes - threshold)))
+    above = float(weights[prescribed + 1 :].sum())
+    return above, min(above + float(weights[prescribed]), 1.0)
+
+
+def _radau_diagonal(alphas: Float64Array, betas: Float64Array, threshold: float) -> float:
+    """The last diagonal entry that makes `threshold` an eigenvalue of the bordered tridiagonal matrix.
+
+    α̂ = τ + β_m² eᵀ(T − τ)⁻¹e, by the stable recurrence of the pivots of T − τ.
+    """
+    pivot = alphas[0] - threshold
+    tiny = np.finfo(np.float64).tiny ** 0.5
+    for alpha, beta in zip(alphas[1:], betas, strict=False):
+        pivot = alpha - threshold - beta**2 / (pivot if pivot != 0.0 else tiny)
+    return float(threshold + betas[-1] ** 2 / (pivot if pivot != 0.0 else tiny))
