@@ -1,0 +1,238 @@
+"""Looking into an HDF5 file that somebody else may have made.
+
+A crafted file can point outside itself (external links, external storage, virtual datasets), call for filter
+plug-ins, or declare a size that would fill the memory.  Nothing here follows a link that is not a hard one, and
+every type, shape and size is compared with the schema, and with a budget, before a byte is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from hessent.errors import SpectrumFileError
+from hessent.spectrum import encoding
+from hessent.spectrum.encoding import Encoding
+
+COMPUTE_AGAIN = "compute it again with hessent spectrum … --force"
+
+MAX_DECLARED_BYTES = 1 << 30  # of all arrays of a file together, unpacked
+MAX_ATTRIBUTE_BYTES = 1 << 24
+_ALLOWED_FILTERS = frozenset({1, 2, 3})  # gzip, shuffle, fletcher32: built into every HDF5
+
+
+class Budget:
+    """The bytes that the arrays of one file may still unpack to."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def spend(self, size: int) -> None:
+        """Take `size` bytes.
+
+        Raises
+        ------
+        ValueError
+            If fewer are left.
+        """
+        if size > self.left:
+            raise ValueError(f"declares {size:,} bytes, of which at most {self.left:,} may be read")
+        self.left -= size
+
+
+class GuardedGroup:
+    """A group of an HDF5 file, of which only what the schema allows can be read.
+
+    Parameters
+    ----------
+    group : h5py.Group
+        The group itself, reached through hard links alone.
+    where : str
+        The file, as the user typed it, for messages.
+    inside : str
+        Path of the group inside the file, for messages.
+    budget : Budget
+        Shared by all groups of the file.
+    """
+
+    def __init__(self, group: h5py.Group, *, where: str, inside: str, budget: Budget) -> None:
+        self._group = group
+        self.where = where
+        self.inside = inside
+        self._budget = budget
+
+    def failure(self, name: str, found: str) -> SpectrumFileError:
+        """Return the error for member or attribute `name`: damaged, or not made by hessent."""
+        return SpectrumFileError(
+            f"'{self.inside.rstrip('/')}/{name}' {found}",
+            where=self.where,
+            expected="a spectrum file as hessent writes it (hessent/spectrum/SPEC.md)",
+            fix=COMPUTE_AGAIN,
+        )
+
+    def encoding(self) -> Encoding:
+        """Return the (encoding-type, encoding-version) the group carries."""
+        return self.text(encoding.TYPE_ATTRIBUTE), self.text(encoding.VERSION_ATTRIBUTE)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the group has a member called `name`."""
+        return name in self._group
+
+    def members(self) -> Iterator[str]:
+        """Yield the names of the members, in the order of the file."""
+        yield from self._group
+
+    def group(self, name: str) -> GuardedGroup:
+        """Return the subgroup `name`."""
+        member = self._member(name, h5py.Group)
+        return GuardedGroup(
+            member, where=self.where, inside=f"{self.inside.rstrip('/')}/{name}", budget=self._budget
+        )
+
+    def text(self, name: str) -> str:
+        """Return the text attribute `name`."""
+        value = self._attribute(name, (), "S")
+        try:
+            return encoding.decode_text(bytes(value))
+        except ValueError as error:
+            raise self.failure(name, f"is not text as hessent writes it ({error})") from error
+
+    def integer(self, name: str, *, least: int | None = None) -> int:
+        """Return the whole-number attribute `name`, which must be at least `least`."""
+        number = int(self._attribute(name, (), "iu"))
+        if least is not None and number < least:
+            raise self.failure(name, f"is {number}, less than {least}")
+        return number
+
+    def real(self, name: str) -> float:
+        """Return the floating-point attribute `name`; it may be NaN."""
+        return float(self._attribute(name, (), "f"))
+
+    def boolean(self, name: str) -> bool:
+        """Return the truth-value attribute `name`."""
+        return bool(self._attribute(name, (), "b"))
+
+    def pair(self, name: str) -> tuple[float, float] | None:
+        """Return the attribute `name` of two numbers, or None where there is none."""
+        if name not in self._group.attrs:
+            return None
+        first, second = self._attribute(name, (2,), "f")
+        return float(first), float(second)
+
+    def reals(self, name: str, *shape: int | None) -> NDArray[np.float64]:
+        """Return the array `name` of finite float64 numbers; None in `shape` allows any length."""
+        array = self._array(name, shape, np.dtype("<f8")).astype(np.float64)
+        if not np.isfinite(array).all():
+            raise self.failure(name, "holds numbers that are not finite")
+        return array
+
+    def integers(self, name: str, *shape: int | None) -> NDArray[np.int64]:
+        """Return the array `name` of int64 numbers; None in `shape` allows any length."""
+        return self._array(name, shape, np.dtype("<i8")).astype(np.int64)
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """Return the JSON document `name`, a list of strings."""
+        document = self._json(name)
+        if not isinstance(document, list) or not all(isinstance(entry, str) for entry in document):
+            raise self.failure(name, "is not a list of names")
+        return tuple(document)
+
+    def mapping(self, name: str) -> Mapping[str, Any]:
+        """Return the JSON document `name`, an object."""
+        document = self._json(name)
+        if not isinstance(document, dict):
+            raise self.failure(name, "is not a JSON object")
+        return document
+
+    def typed_mapping(self, name: str, fields: Mapping[str, tuple[type, ...]]) -> Mapping[str, Any]:
+        """Return the JSON document `name`, an object of exactly these fields, each of one of its types."""
+        document = self.mapping(name)
+        wrong = [
+            field
+            for field in sorted(document.keys() | fields.keys())
+            if field not in document or type(document[field]) not in fields.get(field, ())
+        ]
+        if wrong:
+            raise self.failure(name, f"does not have the fields of the schema: {', '.join(wrong)}")
+        return document
+
+    def _json(self, name: str) -> Any:
+        content = self._array(name, (None,), np.dtype("u1")).tobytes()
+        try:
+            return json.loads(content.decode("ascii"))
+        except (ValueError, RecursionError) as error:
+            raise self.failure(name, f"is not JSON ({error})") from error
+
+    def _member(self, name: str, kind: type) -> Any:
+        link = self._group.get(name, getlink=True)
+        if link is None:
+            raise self.failure(name, "is missing")
+        if not isinstance(link, h5py.HardLink):
+            raise self.failure(name, "is a link that leads elsewhere, which a spectrum file never holds")
+        member = self._group[name]
+        if not isinstance(member, kind):
+            raise self.failure(name, f"is a {type(member).__name__.lower()}, not a {kind.__name__.lower()}")
+        return member
+
+    def _attribute(self, name: str, shape: tuple[int, ...], kinds: str) -> Any:
+        if name not in self._group.attrs:
+            raise self.failure(name, "is missing")
+        attribute = self._group.attrs.get_id(name)
+        dtype = attribute.dtype
+        if attribute.shape != shape or dtype.kind not in kinds:
+            raise self.failure(
+                name, f"is of type {dtype} and shape {attribute.shape}, which the schema does not have"
+            )
+        if dtype.itemsize * math.prod(shape) > MAX_ATTRIBUTE_BYTES:
+            raise self.failure(name, f"declares {dtype.itemsize:,} bytes")
+        return self._group.attrs[name]
+
+    def _array(self, name: str, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        dataset = self._member(name, h5py.Dataset)
+        if dataset.dtype != dtype or not _fits(dataset.shape, shape):
+            wanted = "(" + ", ".join("any" if length is None else str(length) for length in shape) + ")"
+            raise self.failure(
+                name, f"is of type {dataset.dtype} and shape {dataset.shape}, not {dtype} and {wanted}"
+            )
+        problem = _storage_problem(dataset)
+        if problem is not None:
+            raise self.failure(name, problem)
+        self._afford(name, dataset)
+        array: NDArray[Any] = dataset[()]
+        return array
+
+    def _afford(self, name: str, dataset: h5py.Dataset) -> None:
+        entries = max(dataset.size, math.prod(dataset.chunks or (0,)))
+        try:
+            self._budget.spend(entries * dataset.dtype.itemsize)
+        except ValueError as error:
+            raise self.failure(name, str(error)) from error
+
+
+def _fits(found: tuple[int, ...] | None, wanted: tuple[int | None, ...]) -> bool:
+    return (
+        found is not None
+        and len(found) == len(wanted)
+        and all(length is None or length == actual for actual, length in zip(found, wanted, strict=True))
+    )
+
+
+def _storage_problem(dataset: h5py.Dataset) -> str | None:
+    """Say why the bytes of `dataset` must not be read, or None."""
+    plan = dataset.id.get_create_plist()
+    if plan.get_layout() == h5py.h5d.VIRTUAL:
+        return "is a virtual dataset, which reads other files"
+    if plan.get_external_count():
+        return "keeps its numbers in another file"
+    filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
+    if not filters <= _ALLOWED_FILTERS:
+        return f"is packed with filters {sorted(filters - _ALLOWED_FILTERS)}, which spectrum files do not use"
+    if dataset.size and not dataset.id.get_storage_size():
+        return "declares numbers but stores none"
+    return None

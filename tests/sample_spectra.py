@@ -1,0 +1,134 @@
+"""Made-up spectra for the tests of the rooms that write, read and print them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from hessent.spectrum.model import (
+    BlockSpectrum,
+    CheckpointInfo,
+    DataInfo,
+    LossInfo,
+    Outliers,
+    ProbeRuns,
+    Spectrum,
+    TensorProbe,
+)
+
+
+def exact_block(name="layer1.0.bn1", size=64, seed=0, scale=1.0):
+    rng = np.random.default_rng(seed)
+    eigenvalues = np.sort(scale * (rng.gamma(0.3, 1.0, size) - 0.02))
+    return BlockSpectrum(
+        name=name,
+        size=size,
+        parameters=(f"{name}.weight", f"{name}.bias"),
+        method="exact",
+        num_matvecs=size,
+        converged=True,
+        status="exact",
+        noise=2e-8,
+        eigenvalues=eigenvalues,
+    )
+
+
+def lanczos_block(name="layer1.0.conv1", size=36_864, seed=0, scale=1.0, num_outliers=6, converged=True):
+    """A sampled block: outliers, then true Lanczos runs of four probes on a small diagonal matrix."""
+    rng = np.random.default_rng(seed)
+    bulk = scale * (rng.gamma(0.2, 0.05, 400) - 0.001)
+    runs = [_recurrence(bulk, rng, 12) for _ in range(4)]
+    outliers = np.sort(scale * rng.uniform(1.0, 9.0, num_outliers))
+    return BlockSpectrum(
+        name=name,
+        size=size,
+        parameters=(f"{name}.weight",),
+        method="lanczos",
+        num_matvecs=130,
+        converged=converged,
+        status="tolerance met" if converged else "budget spent",
+        noise=3e-8,
+        outliers=Outliers(values=outliers, residuals=1e-3 * np.abs(outliers)),
+        probes=ProbeRuns(
+            alphas=np.array([run[0] for run in runs]),
+            betas=np.array([run[1][:-1] for run in runs]),
+            last_betas=np.array([run[1][-1] for run in runs]),
+        ),
+        lambda_max=(float(outliers[-1]), 1e-3 * float(outliers[-1])) if num_outliers else (float(bulk.max()), 1e-4),
+        lambda_min=(float(bulk.min()), 1e-4 * scale),
+    )
+
+
+def _recurrence(diagonal, rng, num_steps):
+    """Lanczos with full reorthogonalisation on diag(`diagonal`)."""
+    vector = rng.standard_normal(len(diagonal))
+    basis = [vector / np.linalg.norm(vector)]
+    alphas, betas = [], []
+    for _ in range(num_steps):
+        product = diagonal * basis[-1]
+        alphas.append(float(product @ basis[-1]))
+        stacked = np.array(basis)
+        for _ in range(2):
+            product = product - stacked.T @ (stacked @ product)
+        betas.append(float(np.linalg.norm(product)))
+        basis.append(product / betas[-1])
+    return alphas, betas
+
+
+def resnet_block_names():
+    """The 41 layers with parameters of an 18-layer residual net, in its order."""
+    names = ["conv1", "bn1"]
+    for stage in range(1, 5):
+        for unit in range(2):
+            names += [f"layer{stage}.{unit}.{part}" for part in ("conv1", "bn1", "conv2", "bn2")]
+            if stage > 1 and unit == 0:
+                names += [f"layer{stage}.0.downsample.0", f"layer{stage}.0.downsample.1"]
+    return [*names, "fc"]
+
+
+def resnet_blocks():
+    blocks = []
+    for index, name in enumerate(resnet_block_names()):
+        scale = 10.0 ** (1 - (index % 7))
+        if "bn" in name or name.endswith("downsample.1"):
+            blocks.append(exact_block(name, size=64 << min(index // 10, 3), seed=index, scale=scale))
+        else:
+            blocks.append(
+                lanczos_block(name, size=36_864 << (index // 12), seed=index, scale=scale, converged=index % 5 != 0)
+            )
+    return (*blocks, lanczos_block("full", size=11_173_962, seed=99, scale=30.0, num_outliers=20))
+
+
+def spectrum(blocks=None, **changes):
+    sample = Spectrum(
+        checkpoint=CheckpointInfo(
+            path="runs/adam/step-000400.safetensors",
+            sha256="ab" * 32,
+            arch="resnet18",
+            arch_options={"width": 16, "stem": "cifar"},
+            step=400,
+            total_steps=400,
+            optimizer={"name": "adam", "lr": 0.001},
+            metrics={"train_loss": 0.031, "test_accuracy": 0.978},
+            stored_dtype="F32",
+        ),
+        data=DataInfo(name="digits", samples=512, available=1437, sha256="cd" * 32),
+        loss=LossInfo(name="cross-entropy", value=0.0312),
+        curvature="hessian",
+        seed=0,
+        complete=True,
+        settings={"blocks": ["layer", "full"], "rtol": 0.05, "dtype": "float32", "max_time": None},
+        versions={"hessent": "0.1.0", "torch": "2.13.0", "python": "3.11.7"},
+        checks={"symmetry": 1.2e-8, "repeat": 3e-9},
+        blocks=tuple(blocks)
+        if blocks is not None
+        else (exact_block(), lanczos_block(), lanczos_block("full", seed=5)),
+        tensor_probe=TensorProbe(
+            names=("conv1.weight", "bn1.weight"),
+            sizes=np.array([432, 16]),
+            sums=np.array([1.5, -0.25]),
+            gaps=np.array([0.41, 0.33]),
+        ),
+    )
+    return dataclasses.replace(sample, **changes)
