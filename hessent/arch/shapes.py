@@ -1,0 +1,63 @@
+"""What names and shapes of tensors tell, for every family alike."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from hessent.arch.architecture import Rename, Shapes
+
+WRAPPER_PREFIXES = ("_orig_mod.", "module.", "model.", "net.")
+"""What torch.compile, data parallelism and trainers put in front of every key."""
+
+
+def strip_prefixes(shapes: Shapes) -> Shapes:
+    """Drop wrapper prefixes that every key carries, repeatedly (``module._orig_mod.conv1.weight``).
+
+    Examples
+    --------
+    >>> strip_prefixes({"module.fc.weight": (10, 4), "module.fc.bias": (10,)})
+    {'fc.weight': (10, 4), 'fc.bias': (10,)}
+    """
+    while shapes:
+        prefix = next((p for p in WRAPPER_PREFIXES if all(key.startswith(p) for key in shapes)), None)
+        if prefix is None:
+            return shapes
+        shapes = {key.removeprefix(prefix): shape for key, shape in shapes.items()}
+    return shapes
+
+
+def apply_rename(shapes: Shapes, rename: Rename) -> Shapes:
+    """Return the shapes under the network's own key names, without the keys that the renaming drops."""
+    return {new: shape for key, shape in shapes.items() if (new := rename(key)) is not None}
+
+
+def count_indices(shapes: Shapes, prefix: str) -> int:
+    """Return how many consecutive indices 0, 1, … follow `prefix` in the keys (blocks of a stage, say)."""
+    found = {int(m[1]) for key in shapes if (m := re.match(re.escape(prefix) + r"(\d{1,6})\.", key))}
+    count = 0
+    while count in found:
+        count += 1
+    return count
+
+
+def share_matching(shapes: Shapes, pattern: re.Pattern[str]) -> float:
+    """Return the share of keys that match a family's key pattern in full, 0 to 1."""
+    return sum(bool(pattern.fullmatch(key)) for key in shapes) / len(shapes) if shapes else 0.0
+
+
+def default_heads(width: int) -> tuple[int, str]:
+    """Return the usual number of attention heads for a width, and the rule that gave it.
+
+    Heads share one weight matrix, so their number leaves no trace in any shape.
+    """
+    if width % 64 == 0:
+        return width // 64, "width / 64"
+    heads = next(count for count in range(max(width // 8, 1), 0, -1) if width % count == 0)
+    return heads, "the most heads that divide the width into 8 or more each"
+
+
+def integer_root(number: int) -> int | None:
+    """Return the side of a square of `number` patches, None if it is not a square."""
+    side = math.isqrt(number) if number > 0 else 0
+    return side if side and side * side == number else None
