@@ -25,9 +25,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hessent.curvature.target_checks import (
+    check_integers,
+    check_labels,
+    check_tensors,
+    dtype_name,
+    shapes_differ,
+)
 from hessent.data.parameters import Parameter, read_parameters
 from hessent.data.user_code import load_attribute
-from hessent.errors import ArchitectureError, DataError, UsageError, suggest
+from hessent.errors import DataError, UsageError, suggest
 
 
 class Loss(ABC):
@@ -85,11 +92,11 @@ class CrossEntropy(Loss):
         DataError
             If shapes, dtype or range do not fit.
         """
-        _check_tensors(outputs, targets, self.name, where)
+        check_tensors(outputs, targets, self.name, where)
         if outputs.ndim != 2 or targets.shape != outputs.shape[:1]:
-            raise _shapes(self.name, outputs, targets, "outputs (B, classes) and targets (B,)", where)
-        _check_integers(targets, self.name, where)
-        _check_labels(targets, torch.ones_like(targets, dtype=torch.bool), outputs.shape[-1], where)
+            raise shapes_differ(self.name, outputs, targets, "outputs (B, classes) and targets (B,)", where)
+        check_integers(targets, self.name, where)
+        check_labels(targets, torch.ones_like(targets, dtype=torch.bool), outputs.shape[-1], where)
 
 
 class NextToken(Loss):
@@ -116,10 +123,10 @@ class NextToken(Loss):
         DataError
             If shapes, dtype or range do not fit.
         """
-        _check_tensors(outputs, targets, self.name, where)
+        check_tensors(outputs, targets, self.name, where)
         if outputs.ndim != 3 or targets.shape != outputs.shape[:2]:
-            raise _shapes(self.name, outputs, targets, "outputs (B, T, vocabulary) and targets (B, T)", where)
-        _check_integers(targets, self.name, where)
+            raise shapes_differ(self.name, outputs, targets, "outputs (B, T, vocabulary) and targets (B, T)", where)
+        check_integers(targets, self.name, where)
         valid = targets != self._ignore_index
         if self._ignore_index != -100 and (targets == -100).any():
             raise DataError(
@@ -127,7 +134,7 @@ class NextToken(Loss):
                 where=where,
                 fix="--loss 'next-token?ignore_index=-100'",
             )
-        _check_labels(targets, valid, outputs.shape[-1], where)
+        check_labels(targets, valid, outputs.shape[-1], where)
 
 
 class MeanSquaredError(Loss):
@@ -155,15 +162,15 @@ class MeanSquaredError(Loss):
         DataError
             If shapes or dtype do not fit.
         """
-        _check_tensors(outputs, targets, self.name, where)
+        check_tensors(outputs, targets, self.name, where)
         if not targets.is_floating_point():
             raise DataError(
-                f"{self.name} needs targets that are floating-point numbers, found {_dtype(targets)}",
+                f"{self.name} needs targets that are floating-point numbers, found {dtype_name(targets)}",
                 where=where,
                 fix="--loss cross-entropy for class labels, or store the targets as float32",
             )
         if targets.shape != outputs.shape and outputs.shape != (*targets.shape, 1):
-            raise _shapes(self.name, outputs, targets, "outputs and targets of the same shape", where)
+            raise shapes_differ(self.name, outputs, targets, "outputs and targets of the same shape", where)
 
 
 class CallableLoss(Loss):
@@ -280,59 +287,3 @@ def _first_tensor(value: Any) -> Tensor | None:
         return value
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return next((item for item in items if isinstance(item, Tensor)), None)
-
-
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
-
-
-def _shapes(name: str, outputs: Tensor, targets: Tensor, expected: str, where: str) -> DataError:
-    return DataError(
-        f"{name} cannot compare outputs {tuple(outputs.shape)} with targets {tuple(targets.shape)}",
-        where=where,
-        expected=expected,
-        fix="data or a --loss that fits the model's outputs",
-    )
-
-
-def _check_tensors(outputs: Any, targets: Any, name: str, where: str) -> None:
-    for what, value in (("the model's output", outputs), ("the target", targets)):
-        if not isinstance(value, Tensor):
-            raise DataError(
-                f"{what} is a {type(value).__name__}",
-                where=where,
-                expected=f"a tensor, for the loss {name}",
-                fix="--loss package.module:function with a function that knows this form",
-            )
-    if not outputs.is_floating_point():
-        raise ArchitectureError(f"the model's output is {_dtype(outputs)}", where=where, expected="real numbers")
-
-
-def _check_integers(targets: Tensor, name: str, where: str) -> None:
-    if targets.dtype != torch.int64:
-        raise DataError(
-            f"{name} needs targets that are class indices (int64), found {_dtype(targets)}",
-            where=where,
-            fix="give class indices (argmax of one-hot rows), or --loss mse for regression",
-        )
-
-
-def _check_labels(targets: Tensor, valid: Tensor, num_classes: int, where: str) -> None:
-    labels = targets[valid]
-    if labels.numel() == 0:
-        return
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0:
-        raise DataError(
-            f"a label is {low}",
-            where=where,
-            expected=f"labels 0 to {num_classes - 1}",
-            fix="number the labels from 0; for next-token, mark positions to leave out by ignore_index",
-        )
-    if high >= num_classes:
-        raise DataError(
-            f"the model has {num_classes} outputs, the data has labels up to {high}",
-            where=where,
-            expected=f"labels 0 to {num_classes - 1}",
-            fix="the data the model was trained on, or an architecture with enough classes",
-        )

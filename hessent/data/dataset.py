@@ -22,6 +22,7 @@ from hessent.errors import DataError
 Kind = Literal["images", "vectors", "tokens"]
 
 _DIGEST_CHUNK = 256  # samples hashed at a time: bounds memory, does not enter the digest
+_CHECK_CHUNK = 4096  # samples checked at a time: bounds the memory of the boolean masks
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class DatasetSpec:
     input_shape : tuple of int
         Shape of one input, without the batch axis.
     num_classes : int or None
-        Number of classes; the vocabulary for tokens; None for regression.
+        Number of classes; the vocabulary for tokens; None for regression, and where the source does not say.
     """
 
     kind: Kind
@@ -98,85 +99,6 @@ class Dataset(ABC):
         """Return the sha256 (hex) of the samples at `indices` (None: all of them), in that order."""
 
 
-@dataclass(frozen=True)
-class Normalization:
-    """The fixed map (x · scale - mean) / std that turns stored inputs into float32 ones, channel by channel."""
-
-    scale: float = 1.0
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-
-    def apply(self, inputs: Tensor) -> Tensor:
-        """Return the normalised inputs, (B, C, …) float32; one mean and std serve all C, or there are C of each."""
-        shape = (1, -1) + (1,) * (inputs.ndim - 2)
-        mean = torch.tensor(self.mean, dtype=torch.float32).reshape(shape)
-        std = torch.tensor(self.std, dtype=torch.float32).reshape(shape)
-        return (inputs.to(torch.float32) * self.scale - mean) / std
-
-
-class TensorDataset(Dataset):
-    """Samples held in memory, normalised as they are fetched (bytes stay bytes until then).
-
-    Parameters
-    ----------
-    name : str
-        As the user typed it.
-    inputs, targets : Tensor
-        (N, …) each; uint8 or float inputs, int64 tokens; int64 or float32 targets.
-    spec : DatasetSpec
-        Shape of a sample and number of classes.
-    split, splits : str, tuple of str
-        See `Dataset`.
-    normalization : Normalization, optional
-        Applied to every batch of inputs; None leaves them alone.
-    synthetic, licence : bool, str or None
-        See `Dataset`.
-
-    Raises
-    ------
-    DataError
-        If there is no sample, an input or target is not finite, or a label is out of range; the sample's index
-        is named.
-    """
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        inputs: Tensor,
-        targets: Tensor,
-        spec: DatasetSpec,
-        split: str = "train",
-        splits: tuple[str, ...] = ("train",),
-        normalization: Normalization | None = None,
-        synthetic: bool = False,
-        licence: str | None = None,
-    ) -> None:
-        self.name, self.spec, self.split, self.splits = name, spec, split, splits
-        self.synthetic, self.licence = synthetic, licence
-        check_samples(inputs, targets, spec, where=name)
-        self._inputs, self._targets, self._normalization = inputs, targets, normalization
-
-    def __len__(self) -> int:
-        return len(self._targets)
-
-    def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the samples at `indices`: normalised inputs and targets, (B, …) each."""
-        inputs = self._inputs[indices]
-        if self._normalization is not None:
-            inputs = self._normalization.apply(inputs)
-        return inputs, self._targets[indices]
-
-    def digest(self, indices: Tensor | None = None) -> str:
-        """Return the sha256 (hex) of the stored samples and of the normalisation."""
-        if indices is None:
-            indices = torch.arange(len(self))
-        return digest_of_samples(self._stored, indices, form=repr(self._normalization))
-
-    def _stored(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        return self._inputs[indices], self._targets[indices]
-
-
 def digest_of_samples(read: Callable[[Tensor], tuple[Tensor, Tensor]], indices: Tensor, *, form: str = "") -> str:
     """Return the sha256 (hex) of samples before normalisation, whose rounding may differ between machines.
 
@@ -222,47 +144,50 @@ def check_samples(
     Raises
     ------
     DataError
-        If there are none, inputs or float targets are not finite, or a label lies outside 0 … classes - 1.
+        If there are none, inputs or float targets are not finite, or a label lies outside 0 … classes - 1.  (A
+        token's target may be negative: that is how positions are left out, and the loss knows which value.)
     """
-    if len(inputs) == 0:
-        raise DataError("there is not a single sample", where=where, fix="give data with at least one sample")
     if len(inputs) != len(targets):
         raise DataError(f"{len(inputs)} inputs but {len(targets)} targets", where=where, expected="one target each")
+    if len(inputs) == 0:
+        raise DataError("there is not a single sample", where=where, fix="give data with at least one sample")
     numbers = torch.arange(len(inputs)) if indices is None else indices
     for what, values in (("input", inputs), ("target", targets)):
-        row = _first_bad_row(values)
-        if row is not None:
-            raise DataError(
-                f"the {what} of sample {int(numbers[row])} is NaN or infinite",
-                where=where,
-                fix="remove or repair such samples; every loss over this data would be NaN",
-            )
-    if spec.num_classes is not None:
-        _check_labels(targets, spec.num_classes, where, numbers)
+        if values.is_floating_point():
+            row = _first_row(values, lambda part: ~torch.isfinite(part))
+            if row is not None:
+                raise DataError(
+                    f"the {what} of sample {int(numbers[row])} is NaN or infinite (in float32)",
+                    where=where,
+                    fix="remove or repair such samples; every loss over this data would be NaN",
+                )
+    if spec.kind == "tokens":
+        _check_range("a token", inputs, spec.num_classes, where, numbers)
+        _check_range("a target", targets.clamp(min=0), spec.num_classes, where, numbers)
+    elif not targets.is_floating_point():
+        _check_range("the label", targets, spec.num_classes, where, numbers)
 
 
-def _first_bad_row(values: Tensor) -> int | None:
-    if not values.is_floating_point():
-        return None
+def _first_row(values: Tensor, is_bad: Callable[[Tensor], Tensor]) -> int | None:
     first = 0
-    for chunk in torch.split(values, 4096):  # bounds the memory of the boolean mask
-        bad = ~torch.isfinite(chunk).reshape(len(chunk), -1).all(dim=1)
+    for chunk in torch.split(values, _CHECK_CHUNK):
+        bad = is_bad(chunk).reshape(len(chunk), -1).any(dim=1)
         if bad.any():
             return first + int(bad.nonzero()[0])
         first += len(chunk)
     return None
 
 
-def _check_labels(targets: Tensor, num_classes: int, where: str, numbers: Tensor) -> None:
-    if targets.is_floating_point():
+def _check_range(what: str, values: Tensor, num_classes: int | None, where: str, numbers: Tensor) -> None:
+    end = torch.iinfo(torch.int64).max if num_classes is None else num_classes
+    row = _first_row(values, lambda part: (part < 0) | (part >= end))
+    if row is None:
         return
-    rows = targets.reshape(len(targets), -1)
-    bad = (rows < 0) | (rows >= num_classes)
-    if bad.any():
-        row, column = bad.nonzero()[0].tolist()
-        raise DataError(
-            f"the label of sample {int(numbers[row])} is {int(rows[row, column])}",
-            where=where,
-            expected=f"labels 0 to {num_classes - 1}",
-            fix="renumber the labels from 0, or name the right number of classes",
-        )
+    bad = values[row].flatten()
+    bad = bad[(bad < 0) | (bad >= end)]
+    raise DataError(
+        f"{what} of sample {int(numbers[row])} is {int(bad[0])}",
+        where=where,
+        expected="no negative number" if num_classes is None else f"0 to {num_classes - 1}",
+        fix="number the classes from 0, or name their right number",
+    )

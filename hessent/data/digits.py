@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hessent.data.dataset import Dataset, DatasetSpec, Normalization, TensorDataset
+from hessent.data.dataset import Dataset, DatasetSpec
 from hessent.data.request import DataRequest
+from hessent.data.tensors import Normalization, TensorDataset
 
 LICENCE = "CC BY 4.0; E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI (1998)"
 SPLITS = ("train", "test", "all")

@@ -108,8 +108,15 @@ def _unknown(key: str, known: Mapping[str, Parameter]) -> str:
     return f"unknown parameter '{key}'; {tail}"
 
 
-def _count(text: str) -> int:
+def _integer(text: str) -> int:
     number = int(text)
+    if abs(number) > _LARGEST:
+        raise ValueError(text)
+    return number
+
+
+def _count(text: str) -> int:
+    number = _integer(text)
     if number < 1:
         raise ValueError(text)
     return number
@@ -136,6 +143,8 @@ def _text(text: str) -> str:
     return text
 
 
+_LARGEST = 2**62  # half of what a 64-bit integer holds: sums and seeds stay representable
+
 _EXPECTED = {
     "count": "a positive integer",
     "integer": "an integer",
@@ -146,7 +155,7 @@ _EXPECTED = {
 }
 _CONVERTERS: dict[str, Callable[[str], Any]] = {
     "count": _count,
-    "integer": int,
+    "integer": _integer,
     "number": _number,
     "numbers": _numbers,
     "shape": _shape,
