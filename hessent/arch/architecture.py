@@ -94,7 +94,11 @@ class Recipe:
     fixed : mapping
         Settings that the name itself decides (``resnet18``: depths 2-2-2-2).
     data_options : callable
-        ``data_options(input_shape, num_classes) -> options`` that make a fresh network fit a dataset.
+        ``data_options(input_shape, num_classes) -> options`` that make a fresh network fit a dataset; empty for
+        data of a kind that the network does not take.
+    data_problem : callable
+        ``data_problem(options, input_shape, num_classes)``: the sentence why this network cannot take this data,
+        or None.
     default_loss, default_data
         Used when neither the command line nor the checkpoint names one.
     """
@@ -105,7 +109,8 @@ class Recipe:
     read: Callable[[Shapes | None, Mapping[str, Any], Mapping[str, Any]], Reading]
     network: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    data_options: Callable[[tuple[int, ...], int | None], dict[str, Any]] = lambda input_shape, num_classes: {}
+    data_options: Callable[[tuple[int, ...], int | None], dict[str, Any]] = lambda shape, classes: {}
+    data_problem: Callable[[Mapping[str, Any], tuple[int, ...], int | None], str | None] = lambda *data: None
     default_loss: str = "cross-entropy"
     default_data: str | None = None
 

@@ -14,6 +14,7 @@ _resnet = partial(
     read=resnet_reading.read,
     network="hessent.arch.resnet:ResNet",
     data_options=resnet_reading.data_options,
+    data_problem=resnet_reading.data_problem,
 )
 _vit = partial(
     Recipe,
@@ -22,6 +23,7 @@ _vit = partial(
     read=vit_reading.read,
     network="hessent.arch.vit:VisionTransformer",
     data_options=vit_reading.data_options,
+    data_problem=vit_reading.data_problem,
 )
 _gpt = partial(
     Recipe,
@@ -30,6 +32,7 @@ _gpt = partial(
     read=gpt_reading.read,
     network="hessent.arch.gpt:Gpt",
     data_options=gpt_reading.data_options,
+    data_problem=gpt_reading.data_problem,
     default_loss="next-token",
 )
 _mlp = partial(
@@ -39,6 +42,7 @@ _mlp = partial(
     read=mlp_reading.read,
     network="hessent.arch.mlp:Perceptron",
     data_options=mlp_reading.data_options,
+    data_problem=mlp_reading.data_problem,
 )
 
 

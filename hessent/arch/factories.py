@@ -6,6 +6,7 @@ the text) and returns a `torch.nn.Module`.  Only a name typed by the user comes 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -39,12 +40,12 @@ def build_from_factory(name: str, given: Mapping[str, Any]) -> BuiltModel:
         If the file, module or attribute is missing, or the factory fails or returns no module.
     """
     place, _, attribute = name.rpartition(":")
-    module = _load_file(place, name) if place.endswith(".py") else _load_module(place, name)
+    module = _import(place, name)
     factory = getattr(module, attribute, None)
     if not callable(factory):
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise ArchitectureError(
-            f"'{place}' has no callable '{attribute}'",
+            f"'{place}' has no function '{attribute}'",
             where=f"--arch {name}",
             expected=f"a function or class that returns a torch.nn.Module; there: {', '.join(public) or 'none'}",
             fix=suggest(attribute, public),
@@ -63,64 +64,58 @@ def call_factory(factory: Callable[..., Any], name: str, given: Mapping[str, Any
     from torch import nn
 
     options = {key: parse_free(value) for key, value in given.items()}
+    arguments = ", ".join(f"{key}={value!r}" for key, value in options.items())
+    expected = f"a torch.nn.Module from {name.rpartition(':')[2]}({arguments})"
     try:
         model = factory(**options)
     except Exception as error:
         raise ArchitectureError(
             f"the factory raised {type(error).__name__}: {error}",
             where=f"--arch {name}",
-            expected=f"a torch.nn.Module from {_call(name, options)}",
-            fix="--arch-option KEY=VALUE sets its arguments; --debug shows where it failed",
+            expected=expected,
+            fix="--arch-option KEY=VALUE for its arguments, --debug to see where it failed",
         ) from error
     if not isinstance(model, nn.Module):
         raise ArchitectureError(
-            f"the factory returned {type(model).__name__}",
-            where=f"--arch {name}",
-            expected=f"a torch.nn.Module from {_call(name, options)}",
+            f"the factory returned {type(model).__name__}", where=f"--arch {name}", expected=expected
         )
     return BuiltModel(model, name, options, (), None, "cross-entropy", None)
 
 
-def _call(name: str, options: Mapping[str, Any]) -> str:
-    arguments = ", ".join(f"{key}={value!r}" for key, value in options.items())
-    return f"{name.rpartition(':')[2] or name}({arguments})"
-
-
-def _load_module(place: str, name: str) -> ModuleType:
-    """Import a module, looking in the current folder too, as ``python -m`` does."""
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        return importlib.import_module(place)
-    except Exception as error:
-        raise _not_imported(place, name, error) from error
-    finally:
-        sys.path.pop(0)
-
-
-def _load_file(place: str, name: str) -> ModuleType:
-    """Run a Python file as a module of its own."""
-    path = Path(place)
-    if not path.is_file():
+def _import(place: str, name: str) -> ModuleType:
+    """Import a module or run a file, and explain whatever goes wrong."""
+    is_file = place.endswith(".py")
+    if is_file and not Path(place).is_file():
         raise ArchitectureError(
             f"no file '{place}'", where=f"--arch {name}", expected="path/to/file.py:factory, seen from here"
         )
-    key = f"hessent_factory_{path.stem}"
-    spec = importlib.util.spec_from_file_location(key, path.resolve())
-    if spec is None or spec.loader is None:
-        raise ArchitectureError(f"'{place}' is not a Python file", where=f"--arch {name}")
+    # Searched last, as a folder must not hide an installed package; later imports of the factory find it too.
+    folder = str(Path(place).resolve().parent if is_file else Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
+    try:
+        return _run_file(Path(place).resolve()) if is_file else importlib.import_module(place)
+    except (Exception, SystemExit) as error:
+        raise ArchitectureError(
+            f"'{place}' cannot be imported: {type(error).__name__}: {error}",
+            where=f"--arch {name}",
+            expected="an importable package.module:factory, or path/to/file.py:factory",
+        ) from error
+
+
+def _run_file(path: Path) -> ModuleType:
+    """Run a file as a module of its own, once: classes keep their identity however often it is named."""
+    key = f"hessent_arch_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    if key in sys.modules:
+        return sys.modules[key]
+    spec = importlib.util.spec_from_file_location(key, path)
+    assert spec is not None  # the name ends in .py
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[key] = module  # dataclasses and pickling look their module up here
+    sys.modules[key] = module  # dataclasses and pickling look their module up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException:
         del sys.modules[key]
-        raise _not_imported(place, name, error) from error
+        raise
     return module
-
-
-def _not_imported(place: str, name: str, error: Exception) -> ArchitectureError:
-    return ArchitectureError(
-        f"'{place}' cannot be imported: {type(error).__name__}: {error}",
-        where=f"--arch {name}",
-        expected="an importable package.module:factory, or path/to/file.py:factory",
-    )

@@ -15,7 +15,7 @@ from hessent.arch.shapes import apply_rename
 from hessent.errors import ArchitectureError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 _SHOWN = 4  # tensors named in one line; matching a checkpoint lists them all, this is the short answer
 
@@ -49,35 +49,46 @@ def read_recipe(recipe: Recipe, name: str, shapes: Shapes | None, given: Mapping
     return recipe.read(shapes, options, recipe.fixed)
 
 
-def construct(recipe: Recipe, options: Mapping[str, Any]) -> nn.Module:
-    """Import the recipe's network and build it on the current default device."""
+def construct(recipe: Recipe, name: str, options: Mapping[str, Any], *, where: str | None = None) -> nn.Module:
+    """Import the recipe's network and build it on the current default device.
+
+    Raises
+    ------
+    ArchitectureError
+        If torch cannot make layers of these sizes (too large for memory, groups that do not divide channels).
+    """
     module, _, attribute = recipe.network.partition(":")
     network: Callable[..., nn.Module] = getattr(importlib.import_module(module), attribute)
-    return network(**options)
+    try:
+        return network(**options)
+    except (RuntimeError, ValueError, OverflowError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArchitectureError(f"{name} cannot be built with these sizes: {reason}", where=where) from error
 
 
 def fit_recipe(recipe: Recipe, name: str, shapes: Shapes, given: Mapping[str, Any]) -> Fit:
     """Return how a recipe fits; options it does not know count as problems."""
     try:
         reading = read_recipe(recipe, name, shapes, given)
+        problems = reading.problems or compare_tensors(recipe, name, reading, shapes)
     except ArchitectureError as error:
-        return Fit(name, {}, False, error.problems, family=recipe.family)
-    problems = reading.problems
-    if not problems:
-        renamed = apply_rename(shapes, reading.rename) if reading.rename else shapes
-        problems = compare_tensors(recipe, reading.options, renamed)
+        closeness = recipe.read(shapes, {}, recipe.fixed).closeness
+        return Fit(name, {}, False, error.problems or (error.found,), (), recipe.family, closeness)
     return Fit(name, reading.options, not problems, problems, reading.assumptions, recipe.family, reading.closeness)
 
 
-def compare_tensors(recipe: Recipe, options: Mapping[str, Any], shapes: Shapes) -> tuple[str, ...]:
+def compare_tensors(recipe: Recipe, name: str, reading: Reading, shapes: Shapes) -> tuple[str, ...]:
     """Return one sentence each for tensors missing, left over and of the wrong shape; none when all agree.
 
     Counters of batch norms may be absent, and one name of a tied weight is enough.
-    """
-    import torch
 
-    with torch.device("meta"):
-        state = construct(recipe, options).state_dict(keep_vars=True)
+    Raises
+    ------
+    ArchitectureError
+        If the network cannot be built.
+    """
+    state = meta_state(recipe, name, reading)
+    shapes = apply_rename(shapes, reading.rename) if reading.rename else shapes
     held = {id(tensor) for key, tensor in state.items() if key in shapes}
     missing = [
         key
@@ -90,8 +101,23 @@ def compare_tensors(recipe: Recipe, options: Mapping[str, Any], shapes: Shapes) 
         for key, tensor in state.items()
         if key in shapes and tuple(shapes[key]) != tuple(tensor.shape)
     ]
-    lines = (("missing", missing), ("left over", extra), ("wrong shape", wrong))
+    lines = (("missing", missing), ("left over", extra), ("of the wrong shape", wrong))
     return tuple(f"{len(keys)} {what}: {_some(keys)}" for what, keys in lines if keys)
+
+
+def meta_state(recipe: Recipe, name: str, reading: Reading) -> dict[str, Tensor]:
+    """Return the network's tensors by key, on the meta device; tied weights are one object under two keys.
+
+    Raises
+    ------
+    ArchitectureError
+        If the network cannot be built.
+    """
+    import torch
+
+    with torch.device("meta"):
+        state: dict[str, Tensor] = construct(recipe, name, reading.options).state_dict(keep_vars=True)
+    return state
 
 
 def _some(names: Sequence[str]) -> str:

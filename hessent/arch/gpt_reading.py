@@ -12,8 +12,9 @@ from typing import Any
 
 from hessent.arch.activations import ACTIVATIONS
 from hessent.arch.architecture import OptionSpec, Reading, Shapes
+from hessent.arch.inputs import classes_problem, shape_problem
 from hessent.arch.settings import Settings
-from hessent.arch.shapes import apply_rename, count_indices, default_heads, share_matching
+from hessent.arch.shapes import MOST_BLOCKS, apply_rename, count_indices, default_heads, share_matching
 
 OPTIONS: dict[str, OptionSpec] = {
     "vocab": OptionSpec("int", 50257, "number of tokens known", follows=True),
@@ -67,7 +68,7 @@ def read(shapes: Shapes | None, given: Mapping[str, Any], fixed: Mapping[str, An
     heads = settings.settle("heads", default=heads, why=rule)
     if width % heads:
         settings.problems.append(f"{heads} heads do not divide the width {width}")
-    settings.settle("tied", default=True, why="as in GPT-2")
+    settings.settle("tied", seen=seen.get("tied"), default=True, why="as in GPT-2")
     settings.settle("norm_eps", default=1e-5, why="torch's default")
     settings.settle("activation", default="gelu", why="nanoGPT's choice")
     return settings.reading(rename=rename, closeness=closeness)
@@ -88,6 +89,9 @@ def _look(shapes: Shapes, problems: list[str]) -> dict[str, Any]:
         problems.append("no transformer blocks (transformer.h.0.attn.c_attn, transformer.h.0.mlp.c_fc, …)")
     if problems:
         return {}
+    depth = count_indices(shapes, "transformer.h.")
+    if depth > MOST_BLOCKS:
+        problems.append(f"{depth} blocks, more than any GPT has")
     width = tokens[1]
     if joined == (width, 3 * width):
         problems.append(
@@ -99,13 +103,27 @@ def _look(shapes: Shapes, problems: list[str]) -> dict[str, Any]:
         "vocab": tokens[0],
         "context": places[0],
         "width": width,
-        "depth": count_indices(shapes, "transformer.h."),
+        "depth": depth,
         "hidden": expand[0],
         "bias": "transformer.h.0.ln_1.bias" in shapes,
+        # A head of the embedding's shape may be its own or a stored copy; the shapes cannot say which.
+        "tied": {None: True, tokens: None}.get(shapes.get("lm_head.weight"), False),
     }
+
+
+def data_problem(options: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: int | None) -> str | None:
+    """Return why a GPT with these options cannot take this data, None if it can."""
+    problem = shape_problem(input_shape, ("length",), (None,), what="token sequences")
+    if problem is None and input_shape[0] > options["context"]:
+        problem = (
+            f"the data's sequences have {input_shape[0]} tokens, the network's context is {options['context']}"
+        )
+    return problem or classes_problem(num_classes, options["vocab"], what="tokens in its vocabulary")
 
 
 def data_options(input_shape: tuple[int, ...], num_classes: int | None) -> dict[str, Any]:
     """Return context and vocabulary for token sequences of shape (length,)."""
+    if len(input_shape) != 1:
+        return {}
     options: dict[str, Any] = {"context": input_shape[0]}
     return options if num_classes is None else options | {"vocab": num_classes}

@@ -13,8 +13,9 @@ from typing import Any
 
 from hessent.arch.activations import ACTIVATIONS
 from hessent.arch.architecture import OptionSpec, Reading, Rename, Shapes
+from hessent.arch.inputs import classes_problem
 from hessent.arch.settings import Settings
-from hessent.arch.shapes import apply_rename, share_matching
+from hessent.arch.shapes import MOST_BLOCKS, apply_rename, share_matching
 
 OPTIONS: dict[str, OptionSpec] = {
     "sizes": OptionSpec("sizes", (64, 64, 64, 10), "widths from the inputs to the classes", follows=True),
@@ -70,6 +71,8 @@ def _look(shapes: Shapes, problems: list[str]) -> dict[str, Any]:
     if not weights:
         problems.append("no linear layers (layers.0.weight, or 0.weight of a Sequential)")
         return {}
+    if len(weights) > MOST_BLOCKS:
+        problems.append(f"{len(weights)} layers, more than any perceptron has")
     odd = [f"layers.{i}.weight" for i, shape in enumerate(weights) if len(shape) != 2]
     if odd:
         problems.append(f"not a matrix: {', '.join(odd[:5])}")
@@ -81,6 +84,14 @@ def _look(shapes: Shapes, problems: list[str]) -> dict[str, Any]:
     if len(biases) > 1:
         problems.append("some layers have a bias and some have none")
     return {"sizes": (weights[0][1], *(shape[0] for shape in weights)), "bias": True in biases}
+
+
+def data_problem(options: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: int | None) -> str | None:
+    """Return why a perceptron with these options cannot take this data, None if it can."""
+    inputs = math.prod(input_shape)
+    if inputs != options["sizes"][0]:
+        return f"the network takes {options['sizes'][0]} numbers per input, the data has {inputs}"
+    return classes_problem(num_classes, options["sizes"][-1])
 
 
 def data_options(input_shape: tuple[int, ...], num_classes: int | None) -> dict[str, Any]:

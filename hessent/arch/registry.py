@@ -6,15 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hessent.arch.architecture import Architecture, BuiltModel, Fit, OptionSpec, Recipe, Shapes
 from hessent.arch.built_in import BUILT_IN
 from hessent.arch.factories import build_from_factory, call_factory
-from hessent.arch.fitting import construct, fit_recipe, read_recipe
 from hessent.arch.plugins import describe_plugin, find_plugins, load_plugin
 from hessent.arch.providers import PROVIDERS, build_from_provider
+from hessent.arch.recognition import build_recipe, rank_fits, recognise
 from hessent.arch.shapes import strip_prefixes
 from hessent.errors import ArchitectureError, suggest
 
@@ -26,6 +26,7 @@ __all__ = [
     "architectures",
     "build",
     "data_options",
+    "data_problem",
     "fits",
     "is_built_in",
     "nearest",
@@ -61,21 +62,21 @@ def build(
     given = dict(options or {})
     shapes = None if tensors is None else strip_prefixes(tensors)
     if name == "auto":
-        name = _recognise(shapes, given, where)
-    if name in BUILT_IN:
-        return _build_recipe(BUILT_IN[name], name, shapes, given, where)
-    provider = name.partition(":")[0]
+        name = recognise(shapes, given, where)
     if ":" in name:
-        if provider in PROVIDERS:
-            return build_from_provider(name, given)
-        return build_from_factory(name, given)
-    plugins = find_plugins()
-    if name not in plugins:
-        raise _unknown(name, [*BUILT_IN, *plugins])
-    entry = load_plugin(name, plugins[name], taken=BUILT_IN)
-    if isinstance(entry, Recipe):
-        return _build_recipe(entry, name, shapes, given, where)
-    return call_factory(entry, name, given)
+        known = name.partition(":")[0] in PROVIDERS
+        return build_from_provider(name, given) if known else build_from_factory(name, given)
+    entry = _find(name)
+    if not isinstance(entry, Recipe):
+        return call_factory(entry, name, given)
+    try:
+        return build_recipe(entry, name, shapes, given, where)
+    except Exception as error:
+        if name in BUILT_IN or isinstance(error, ArchitectureError):
+            raise
+        raise ArchitectureError(
+            f"the plug-in '{name}' raised {type(error).__name__}: {error}", where=where
+        ) from error
 
 
 def architectures() -> tuple[Architecture, ...]:
@@ -99,22 +100,22 @@ def fits(tensors: Shapes) -> tuple[Fit, ...]:
         Those that fit first, among them names that decide more before generic ones; then near misses, the
         family with most of the tensor names first.
     """
-    return _ranked(strip_prefixes(tensors), {})
-
-
-def is_built_in(name: str) -> bool:
-    """Return whether a name is in the built-in table: the only names that a checkpoint's metadata may use."""
-    return name in BUILT_IN
+    return rank_fits(strip_prefixes(tensors), {})
 
 
 def nearest(tensors: Shapes) -> str | None:
-    """Return a sentence about the built-in that comes nearest to these tensors; None where none is near."""
+    """Return advice naming the built-in that comes nearest to these tensors; None where none is near."""
     best = fits(tensors)[0]
     if best.fits:
         return f"--arch {best.name}, which fits these tensors"
     if not best.closeness:
         return None
-    return f"--arch {best.name} comes nearest ({'; '.join(best.problems)})"
+    return f"--arch {best.name}, which comes nearest ({'; '.join(best.problems)})"
+
+
+def is_built_in(name: str) -> bool:
+    """Return whether a name is in the built-in table: the only names that a checkpoint's metadata may use."""
+    return name in BUILT_IN
 
 
 def data_options(name: str, *, input_shape: tuple[int, ...], num_classes: int | None) -> dict[str, Any]:
@@ -133,67 +134,41 @@ def data_options(name: str, *, input_shape: tuple[int, ...], num_classes: int | 
     -------
     dict
         Option name to value.
+
+    Raises
+    ------
+    ArchitectureError
+        If there is no such registry name.
     """
-    recipe = BUILT_IN.get(name)
-    return recipe.data_options(input_shape, num_classes) if recipe else {}
+    entry = None if ":" in name else _find(name)
+    return entry.data_options(input_shape, num_classes) if isinstance(entry, Recipe) else {}
 
 
-def _ranked(shapes: Shapes, given: Mapping[str, Any]) -> tuple[Fit, ...]:
-    found = [fit_recipe(recipe, name, shapes, given) for name, recipe in BUILT_IN.items()]
+def data_problem(built: BuiltModel, *, input_shape: tuple[int, ...], num_classes: int | None) -> str | None:
+    """Return why a network cannot take a dataset: its inputs' shape or its number of classes; None if it can.
 
-    def rank(fit: Fit) -> tuple[bool, float, int, int]:
-        decided = len(BUILT_IN[fit.name].fixed)
-        return (not fit.fits, -fit.closeness, len(fit.problems), -decided)
+    Networks of providers and factories say nothing about their inputs, and nothing is found wrong with them here.
+    """
+    entry = None if ":" in built.name else _find(built.name)
+    return entry.data_problem(built.options, input_shape, num_classes) if isinstance(entry, Recipe) else None
 
-    return tuple(sorted(found, key=rank))
 
-
-def _recognise(shapes: Shapes | None, given: Mapping[str, Any], where: str) -> str:
-    """Return the name of the one family whose tensors these are."""
-    if shapes is None:
-        raise ArchitectureError(
-            "'auto' reads the architecture from a checkpoint, and there is none", where=where, fix="--arch NAME"
-        )
-    ranking = _ranked(shapes, given)
-    fitting = [fit for fit in ranking if fit.fits]
-    families = {fit.family for fit in fitting}
-    if len(families) == 1:
-        return fitting[0].name
-    candidates = fitting or [fit for fit in ranking if fit.closeness][:3]
+def _find(name: str) -> Recipe | Callable[..., Any]:
+    """Look a plain name up: built in first, then plug-ins, which are imported only now."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    plugins = find_plugins()
+    if name in plugins:
+        return load_plugin(name, plugins[name], taken=BUILT_IN)
+    known = [*BUILT_IN, *plugins]
+    hint = suggest(name, known)
+    if name.endswith(".py"):
+        hint = f"{name}:NAME, where NAME is the function in it that returns the network"
     raise ArchitectureError(
-        "these tensors fit more than one family" if fitting else "these tensors fit no built-in architecture",
-        where=where,
-        problems=[f"{fit.name}: {'; '.join(fit.problems) or 'fits'}" for fit in candidates],
-        fix="--arch NAME, --arch package.module:factory or --arch path/to/file.py:factory",
-    )
-
-
-def _build_recipe(
-    recipe: Recipe, name: str, shapes: Shapes | None, given: Mapping[str, Any], where: str
-) -> BuiltModel:
-    reading = read_recipe(recipe, name, shapes, given)
-    if reading.problems:
-        raise ArchitectureError(
-            f"these options do not make a {name}" if shapes is None else f"these tensors are not a {name}",
-            where=where,
-            problems=reading.problems,
-            fix=nearest(shapes) if shapes else f"hessent archs {name}",
-        )
-    return BuiltModel(
-        construct(recipe, reading.options),
-        name,
-        reading.options,
-        reading.assumptions,
-        reading.rename,
-        recipe.default_loss,
-        recipe.default_data,
-    )
-
-
-def _unknown(name: str, known: list[str]) -> ArchitectureError:
-    return ArchitectureError(
         f"no architecture '{name}'",
         where="--arch",
-        expected=", ".join(known) + ", auto, timm:NAME, hf:DIR, package.module:factory, path/to/file.py:factory",
-        fix=suggest(name, known) or "hessent archs",
+        expected=", ".join(
+            [*known, "auto", "timm:NAME", "hf:DIR", "package.module:factory", "path/to/file.py:factory"]
+        ),
+        fix=hint or "hessent archs",
     )

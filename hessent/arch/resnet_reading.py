@@ -12,8 +12,9 @@ from typing import Any
 
 from hessent.arch.activations import ACTIVATIONS
 from hessent.arch.architecture import OptionSpec, Reading, Shapes
+from hessent.arch.inputs import classes_problem, shape_problem
 from hessent.arch.settings import Settings
-from hessent.arch.shapes import apply_rename, count_indices, share_matching
+from hessent.arch.shapes import MOST_BLOCKS, apply_rename, count_from, share_matching
 
 OPTIONS: dict[str, OptionSpec] = {
     "block": OptionSpec("choice", "basic", "residual block", ("basic", "bottleneck"), follows=True),
@@ -38,6 +39,8 @@ _KEY = re.compile(
     r"(conv1\.weight|(bn1|layer\d+\.\d+\.(bn\d|downsample\.1))\.(weight|bias|running_mean|running_var"
     r"|num_batches_tracked)|layer\d+\.\d+\.(conv\d|downsample\.0)\.weight|fc\.(weight|bias))"
 )
+_BLOCK = re.compile(r"layer(\d{1,4})\.(\d{1,6})\.")
+_MOST_STAGES = 8  # each doubles the width
 _VARIANT_SHORTCUT = re.compile(r"(?:(?<=\.)|^)(layer\d+\.\d+)\.shortcut\.([01])\.")
 _VARIANT_HEAD = re.compile(r"(?:(?<=\.)|^)linear\.(weight|bias)$")
 
@@ -97,14 +100,14 @@ def _settle_unseen(settings: Settings) -> None:
 def _look(shapes: Shapes, problems: list[str]) -> dict[str, Any]:
     """Return the settings that the shapes show; say in `problems` what a ResNet would have and this has not."""
     stem = shapes.get("conv1.weight", ())
-    depths: list[int] = []  # of layer1, layer2, …
-    while depth := count_indices(shapes, f"layer{len(depths) + 1}."):
-        depths.append(depth)
+    depths = _stage_depths(shapes)
     head = shapes.get("fc.weight", ())
     if len(stem) != 4:
         problems.append("no 4-dimensional conv1.weight (the stem)")
     if not depths:
         problems.append("no residual blocks (layer1.0, layer1.1, …)")
+    if sum(depths) > MOST_BLOCKS or len(depths) > _MOST_STAGES:
+        problems.append(f"{sum(depths)} blocks in {len(depths)} stages, more than any ResNet has")
     if len(head) != 2:
         problems.append("no 2-dimensional fc.weight (the head)")
     if problems:
@@ -112,7 +115,7 @@ def _look(shapes: Shapes, problems: list[str]) -> dict[str, Any]:
     if "bn1.weight" not in shapes or "layer1.0.bn1.weight" not in shapes:
         problems.append("no batch norms (bn1, layer1.0.bn1, …); a norm-less ResNet needs a factory of your own")
     seen = {
-        "depths": tuple(depths),
+        "depths": depths,
         "width": stem[0],
         "channels": stem[1],
         "classes": head[0],
@@ -121,6 +124,15 @@ def _look(shapes: Shapes, problems: list[str]) -> dict[str, Any]:
     if seen["stem"] is None:
         problems.append(f"the stem's kernel is {stem[2]}x{stem[3]}; 7x7 and 3x3 are known")
     return seen | _look_block(shapes, stem[0], problems)
+
+
+def _stage_depths(shapes: Shapes) -> tuple[int, ...]:
+    """Return the number of consecutive blocks in each of layer1, layer2 and so on."""
+    stages: dict[int, set[int]] = {}
+    for key in shapes:
+        if match := _BLOCK.match(key):
+            stages.setdefault(int(match[1]), set()).add(int(match[2]))
+    return tuple(count_from(stages[stage], 0) for stage in range(1, 1 + count_from(stages, 1)))
 
 
 def _look_block(shapes: Shapes, width: int, problems: list[str]) -> dict[str, Any]:
@@ -137,7 +149,17 @@ def _look_block(shapes: Shapes, width: int, problems: list[str]) -> dict[str, An
     return {"block": "bottleneck", "groups": groups, "width_per_group": width_per_group}
 
 
+def data_problem(options: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: int | None) -> str | None:
+    """Return why a ResNet with these options cannot take this data, None if it can."""
+    axes = ("channels", "height", "width")
+    sizes = (options["channels"], None, None)
+    problem = shape_problem(input_shape, axes, sizes, what="images")
+    return problem or classes_problem(num_classes, options["classes"])
+
+
 def data_options(input_shape: tuple[int, ...], num_classes: int | None) -> dict[str, Any]:
     """Return channels, classes and the stem that suit images of shape (channels, height, width)."""
+    if len(input_shape) != 3:
+        return {}
     options: dict[str, Any] = {"channels": input_shape[0], "stem": "cifar" if input_shape[-1] <= 64 else "imagenet"}
     return options if num_classes is None else options | {"classes": num_classes}

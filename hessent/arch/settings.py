@@ -43,6 +43,8 @@ def parse_options(given: Mapping[str, Any], specs: Mapping[str, OptionSpec], *, 
     values: dict[str, Any] = {}
     problems = []
     for key, text in given.items():
+        if text is None:  # a setting that metadata leaves open
+            continue
         if key not in specs:
             hint = suggest(key, specs)
             problems.append(f"no option '{key}'" + (f"; {hint}" if hint else ""))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Container
 
 from hessent.arch.architecture import Rename, Shapes
 
 WRAPPER_PREFIXES = ("_orig_mod.", "module.", "model.", "net.")
 """What torch.compile, data parallelism and trainers put in front of every key."""
+
+MOST_BLOCKS = 1000
+"""No network is built deeper than this from names alone: a hostile file has names for as many as it likes."""
 
 
 def strip_prefixes(shapes: Shapes) -> Shapes:
@@ -33,10 +37,15 @@ def apply_rename(shapes: Shapes, rename: Rename) -> Shapes:
 
 
 def count_indices(shapes: Shapes, prefix: str) -> int:
-    """Return how many consecutive indices 0, 1, … follow `prefix` in the keys (blocks of a stage, say)."""
-    found = {int(m[1]) for key in shapes if (m := re.match(re.escape(prefix) + r"(\d{1,6})\.", key))}
+    """Return how many consecutive indices 0, 1, … follow `prefix` in the keys (the blocks of a network, say)."""
+    pattern = re.compile(re.escape(prefix) + r"(\d{1,6})\.")
+    return count_from({int(match[1]) for key in shapes if (match := pattern.match(key))}, 0)
+
+
+def count_from(found: Container[int], first: int) -> int:
+    """Return how many of `first`, `first` + 1, … are there before one is missing."""
     count = 0
-    while count in found:
+    while first + count in found:
         count += 1
     return count
 

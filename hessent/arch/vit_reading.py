@@ -12,8 +12,9 @@ from typing import Any
 
 from hessent.arch.activations import ACTIVATIONS
 from hessent.arch.architecture import OptionSpec, Reading, Shapes
+from hessent.arch.inputs import classes_problem, shape_problem
 from hessent.arch.settings import Settings, show
-from hessent.arch.shapes import count_indices, default_heads, integer_root, share_matching
+from hessent.arch.shapes import MOST_BLOCKS, count_indices, default_heads, integer_root, share_matching
 
 OPTIONS: dict[str, OptionSpec] = {
     "width": OptionSpec("int", 192, "channels of a token", follows=True),
@@ -115,6 +116,8 @@ def _look(shapes: Shapes, problems: list[str]) -> dict[str, Any]:
         problems.append("no pos_embed of shape (1, tokens, width)")
     if not depth or len(hidden) != 2:
         problems.append("no transformer blocks (blocks.0.mlp.fc1, …)")
+    if depth > MOST_BLOCKS:
+        problems.append(f"{depth} blocks, more than any ViT has")
     if len(head) != 2:
         problems.append("no 2-dimensional head.weight")
     if problems:
@@ -135,8 +138,18 @@ def _look(shapes: Shapes, problems: list[str]) -> dict[str, Any]:
     }
 
 
+def data_problem(options: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: int | None) -> str | None:
+    """Return why a ViT with these options cannot take this data, None if it can."""
+    axes = ("channels", "height", "width")
+    sizes = (options["channels"], *options["image_size"])
+    problem = shape_problem(input_shape, axes, sizes, what="images")
+    return problem or classes_problem(num_classes, options["classes"])
+
+
 def data_options(input_shape: tuple[int, ...], num_classes: int | None) -> dict[str, Any]:
     """Return sizes for images of shape (channels, height, width): patches of at most an eighth of a side, or 2."""
+    if len(input_shape) != 3:
+        return {}
     channels, height, width = input_shape
     most = min(16, max(min(height, width) // 8, 2))
     patch = next(side for side in range(most, 0, -1) if height % side == 0 and width % side == 0)
