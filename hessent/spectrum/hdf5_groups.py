@@ -6,13 +6,16 @@ released can be read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from hessent.errors import SpectrumFileError
+from hessent.estimate import Estimate
 from hessent.spectrum import encoding
+from hessent.spectrum.derived import BUDGET_PARTS, DerivedMeasures
 from hessent.spectrum.encoding import Encoding
 from hessent.spectrum.hdf5_guard import COMPUTE_AGAIN, GuardedGroup
 from hessent.spectrum.model import (
@@ -116,6 +119,17 @@ def _read_blocks(group: GuardedGroup) -> tuple[BlockSpectrum, ...]:
     return tuple(read_group(group.group(key), *kinds) for key in sorted(group.members()))
 
 
+def read_derived(root: GuardedGroup) -> dict[str, DerivedMeasures]:
+    """Return the measures that the file stores, by block name; blocks without any are left out."""
+    derived = {}
+    blocks = root.group("blocks")
+    for key in sorted(blocks.members()):
+        block = blocks.group(key)
+        if "measures" in block:
+            derived[block.text("name")] = read_group(block.group("measures"), encoding.MEASURES[0])
+    return derived
+
+
 def _read_exact_block(group: GuardedGroup) -> BlockSpectrum:
     fields = _block_fields(group)
     eigenvalues = group.reals("eigenvalues", fields["size"])
@@ -129,6 +143,8 @@ def _read_lanczos_block(group: GuardedGroup) -> BlockSpectrum:
         method="lanczos",
         outliers=read_group(group.group("outliers"), encoding.OUTLIERS[0]) if "outliers" in group else None,
         probes=read_group(group.group("probes"), encoding.PROBES[0]),
+        lambda_max=group.pair("lambda_max"),
+        lambda_min=group.pair("lambda_min"),
         **_block_fields(group),
     )
 
@@ -143,9 +159,34 @@ def _block_fields(group: GuardedGroup) -> dict[str, Any]:
         "converged": group.boolean("converged"),
         "status": group.text("status"),
         "noise": group.real("noise"),
-        "lambda_max": group.pair("lambda_max"),
-        "lambda_min": group.pair("lambda_min"),
     }
+
+
+def _read_measures(group: GuardedGroup) -> DerivedMeasures:
+    budgets: dict[str, Mapping[str, float | None]] = {}
+    estimates: dict[str, Estimate] = {}
+    for key in group.text("order").split():
+        measure = group.group(key)
+        estimates[key] = read_group(measure, encoding.MEASURE[0])
+        if measure.has_attribute("budget"):
+            parts = measure.numbers("budget", len(BUDGET_PARTS))
+            budgets[key] = {name: _or_none(part) for name, part in zip(BUDGET_PARTS, parts, strict=True)}
+    return DerivedMeasures(version=group.text("version"), estimates=estimates, budgets=budgets)
+
+
+def _read_measure(group: GuardedGroup) -> Estimate:
+    value = _or_none(group.real("value"))
+    return Estimate(
+        value=value,
+        low=_or_none(group.real("low")),
+        high=_or_none(group.real("high")),
+        exact=group.boolean("exact"),
+        reason=group.text("status") if value is None else None,
+    )
+
+
+def _or_none(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 def _read_outliers(group: GuardedGroup) -> Outliers:
@@ -186,5 +227,7 @@ READERS: dict[Encoding, Callable[[GuardedGroup], Any]] = {
     encoding.LANCZOS_BLOCK: _read_lanczos_block,
     encoding.OUTLIERS: _read_outliers,
     encoding.PROBES: _read_probes,
+    encoding.MEASURES: _read_measures,
+    encoding.MEASURE: _read_measure,
     encoding.TENSOR_PROBE: _read_tensor_probe,
 }

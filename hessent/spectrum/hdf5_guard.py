@@ -84,6 +84,10 @@ class GuardedGroup:
         """Whether the group has a member called `name`."""
         return name in self._group
 
+    def has_attribute(self, name: str) -> bool:
+        """Whether the group has an attribute called `name`."""
+        return name in self._group.attrs
+
     def members(self) -> Iterator[str]:
         """Yield the names of the members, in the order of the file."""
         yield from self._group
@@ -118,12 +122,16 @@ class GuardedGroup:
         """Return the truth-value attribute `name`."""
         return bool(self._attribute(name, (), "b"))
 
-    def pair(self, name: str) -> tuple[float, float] | None:
-        """Return the attribute `name` of two numbers, or None where there is none."""
-        if name not in self._group.attrs:
-            return None
-        first, second = self._attribute(name, (2,), "f")
-        return float(first), float(second)
+    def numbers(self, name: str, count: int) -> tuple[float, ...]:
+        """Return the attribute `name` of `count` floating-point numbers; they may be NaN."""
+        return tuple(float(number) for number in self._attribute(name, (count,), "f"))
+
+    def pair(self, name: str) -> tuple[float, float]:
+        """Return the attribute `name` of two finite numbers."""
+        first, second = self.numbers(name, 2)
+        if not (math.isfinite(first) and math.isfinite(second)):
+            raise self.failure(name, "holds numbers that are not finite")
+        return first, second
 
     def reals(self, name: str, *shape: int | None) -> NDArray[np.float64]:
         """Return the array `name` of finite float64 numbers; None in `shape` allows any length."""

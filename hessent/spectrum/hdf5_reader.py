@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 
 from hessent.errors import SpectrumFileError
 from hessent.spectrum import encoding
-from hessent.spectrum.hdf5_groups import read_group
+from hessent.spectrum.derived import DerivedMeasures
+from hessent.spectrum.hdf5_groups import read_derived, read_group
 from hessent.spectrum.hdf5_guard import COMPUTE_AGAIN, MAX_DECLARED_BYTES, Budget, GuardedGroup
 from hessent.spectrum.model import Spectrum
+
+Content = TypeVar("Content")
 
 MAX_FILE_SIZE = 1 << 30
 
@@ -42,8 +47,30 @@ def load(path: str | os.PathLike[str]) -> Spectrum:
     SpectrumFileError
         If there is no such file, it is damaged, not a spectrum file, or of a version this hessent does not read.
     """
-    where = os.fspath(path)
-    return from_bytes(_read_whole(Path(path), where), where=where)
+    return _read_file(path, _read_spectrum)
+
+
+def load_with_measures(path: str | os.PathLike[str]) -> tuple[Spectrum, dict[str, DerivedMeasures]]:
+    """Read the spectrum file at `path`, and the measures that were derived when it was written.
+
+    Parameters
+    ----------
+    path : path-like
+        See `load`.
+
+    Returns
+    -------
+    Spectrum
+        What was measured.
+    dict of str to DerivedMeasures
+        By block name; empty where the file stores none.
+
+    Raises
+    ------
+    SpectrumFileError
+        See `load`.
+    """
+    return _read_file(path, lambda root: (_read_spectrum(root), read_derived(root)))
 
 
 def from_bytes(content: bytes, *, where: str) -> Spectrum:
@@ -61,18 +88,29 @@ def from_bytes(content: bytes, *, where: str) -> Spectrum:
     SpectrumFileError
         See `load`.
     """
+    return _read_bytes(content, where, _read_spectrum)
+
+
+def _read_spectrum(root: GuardedGroup) -> Spectrum:
+    spectrum: Spectrum = read_group(root, encoding.SPECTRUM[0])
+    return spectrum
+
+
+def _read_file(path: str | os.PathLike[str], read: Callable[[GuardedGroup], Content]) -> Content:
+    where = os.fspath(path)
+    return _read_bytes(_read_whole(Path(path), where), where, read)
+
+
+def _read_bytes(content: bytes, where: str, read: Callable[[GuardedGroup], Content]) -> Content:
+    """Apply `read` to the root of the file, once its digest has been checked."""
     _check_digest(content, where)
     try:
         with h5py.File(h5py.h5f.open_file_image(content)) as file:
-            root = GuardedGroup(file["/"], where=where, inside="/", budget=Budget(MAX_DECLARED_BYTES))
-            spectrum: Spectrum = read_group(root, encoding.SPECTRUM[0])
+            return read(GuardedGroup(file["/"], where=where, inside="/", budget=Budget(MAX_DECLARED_BYTES)))
     except _LIBRARY_ERRORS as error:
         raise SpectrumFileError(
-            f"damaged: the HDF5 library cannot read it ({error})",
-            where=where,
-            fix=COMPUTE_AGAIN,
+            f"damaged: the HDF5 library cannot read it ({error})", where=where, fix=COMPUTE_AGAIN
         ) from error
-    return spectrum
 
 
 def _read_whole(path: Path, where: str) -> bytes:

@@ -15,13 +15,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hessent.estimate import Estimate
 from hessent.spectrum import encoding
 from hessent.spectrum.atomic_file import write_atomically
+from hessent.spectrum.derived import BUDGET_PARTS, DerivedMeasures
 from hessent.spectrum.encoding import Encoding
 from hessent.spectrum.model import BlockSpectrum, Outliers, ProbeRuns, Spectrum, TensorProbe
-
-BlockMeasures = Mapping[str, Mapping[str, Estimate]]  # block name -> measure -> estimate
 
 # Long arrays are cut into chunks of 1 MiB, so that a reader never has to hold more than one packed chunk.
 _CHUNK_ENTRIES = 1 << 17
@@ -30,7 +28,7 @@ _STORED_TYPES = {"f": "<f8", "i": "<i8", "u": "|u1"}  # reals, counts, bytes of 
 
 
 def write_spectrum(
-    path: str | os.PathLike[str], spectrum: Spectrum, *, measures: BlockMeasures | None = None
+    path: str | os.PathLike[str], spectrum: Spectrum, *, derived: Mapping[str, DerivedMeasures] | None = None
 ) -> None:
     """Write `spectrum` to the HDF5 file `path`: whole, or not at all.
 
@@ -40,19 +38,18 @@ def write_spectrum(
         Target; an existing file is replaced by a rename.
     spectrum : Spectrum
         What was measured.
-    measures : mapping, optional
-        Block name -> measure -> estimate, at Rényi order 1 and the default threshold: stored for readers that do
-        not want to compute them from the coefficients.
+    derived : mapping of str to DerivedMeasures, optional
+        Measures by block name, for readers that cannot wait until they are derived from the coefficients.
 
     Raises
     ------
     StorageError
         If the file cannot be written; an old file is then still there, whole.
     """
-    write_atomically(path, to_bytes(spectrum, measures=measures))
+    write_atomically(path, to_bytes(spectrum, derived=derived))
 
 
-def to_bytes(spectrum: Spectrum, *, measures: BlockMeasures | None = None) -> bytes:
+def to_bytes(spectrum: Spectrum, *, derived: Mapping[str, DerivedMeasures] | None = None) -> bytes:
     """Return the content of the spectrum file: the same bytes for the same spectrum."""
     with h5py.File(
         "spectrum.h5",
@@ -62,20 +59,20 @@ def to_bytes(spectrum: Spectrum, *, measures: BlockMeasures | None = None) -> by
         libver=("v110", "v110"),
         userblock_size=encoding.PREAMBLE_SIZE,
     ) as file:
-        _write_root(file, spectrum, measures or {})
+        _write_root(file, spectrum, derived or {})
         file.flush()
         image: bytes = file.id.get_file_image()
     return encoding.preamble(image) + image
 
 
-def _write_root(file: h5py.File, spectrum: Spectrum, measures: BlockMeasures) -> None:
+def _write_root(file: h5py.File, spectrum: Spectrum, derived: Mapping[str, DerivedMeasures]) -> None:
     _mark(file, encoding.SPECTRUM)
     _put(file, complete=spectrum.complete, curvature=spectrum.curvature, seed=spectrum.seed)
     _put(file, loss=spectrum.loss.name, loss_value=float(spectrum.loss.value))
     blocks = _group(file, "blocks", encoding.BLOCKS)
     width = max(3, len(str(len(spectrum.blocks) - 1)))
     for index, block in enumerate(spectrum.blocks):
-        _write_block(blocks, f"{index:0{width}d}", block, measures.get(block.name))
+        _write_block(blocks, f"{index:0{width}d}", block, derived.get(block.name))
     _write_model(_group(file, "model", encoding.MODEL), spectrum)
     if spectrum.tensor_probe is not None:
         _write_tensor_probe(_group(file, "paper", encoding.TENSOR_PROBE), spectrum.tensor_probe)
@@ -108,20 +105,18 @@ def _write_provenance(group: h5py.Group, spectrum: Spectrum) -> None:
         _write_json(group, name, document)
 
 
-def _write_block(
-    parent: h5py.Group, key: str, block: BlockSpectrum, measures: Mapping[str, Estimate] | None
-) -> None:
+def _write_block(parent: h5py.Group, key: str, block: BlockSpectrum, derived: DerivedMeasures | None) -> None:
     exact = block.eigenvalues is not None
     group = _group(parent, key, encoding.EXACT_BLOCK if exact else encoding.LANCZOS_BLOCK)
     _put(group, name=block.name, size=block.size, num_matvecs=block.num_matvecs)
     _put(group, converged=block.converged, status=block.status, noise=float(block.noise))
     for name, pair in (("lambda_max", block.lambda_max), ("lambda_min", block.lambda_min)):
         if pair is not None:
-            group.attrs[name] = np.array(pair, dtype=np.float64)  # (Ritz value, residual norm)
+            group.attrs[name] = np.array(pair, dtype="<f8")  # (Ritz value, residual norm)
     if block.eigenvalues is not None:
         _write_array(group, "eigenvalues", block.eigenvalues)
-    if measures is not None:
-        _write_measures(_group(group, "measures", encoding.MEASURES), measures)
+    if derived is not None:
+        _write_measures(_group(group, "measures", encoding.MEASURES), derived)
     if block.outliers is not None:
         _write_outliers(_group(group, "outliers", encoding.OUTLIERS), block.outliers)
     _write_json(group, "parameters", block.parameters)
@@ -140,13 +135,21 @@ def _write_probes(group: h5py.Group, probes: ProbeRuns) -> None:
     _write_array(group, "last_betas", probes.last_betas)
 
 
-def _write_measures(group: h5py.Group, measures: Mapping[str, Estimate]) -> None:
-    for key in sorted(measures):
-        estimate = measures[key]
-        triple = [np.nan if end is None else end for end in (estimate.value, estimate.low, estimate.high)]
-        dataset = group.create_dataset(key, data=np.array(triple, dtype=np.float64), track_times=False)
-        dataset.attrs["exact"] = estimate.exact
-        dataset.attrs["status"] = encoding.encode_text(estimate.reason or "known")
+def _write_measures(group: h5py.Group, derived: DerivedMeasures) -> None:
+    _put(group, version=derived.version, order=" ".join(derived.estimates))
+    for key in sorted(derived.estimates):
+        estimate = derived.estimates[key]
+        measure = _group(group, key, encoding.MEASURE)
+        _put(measure, exact=estimate.exact, status=estimate.reason or "known")
+        for name in ("value", "low", "high"):
+            measure.attrs[name] = _or_nan(getattr(estimate, name))
+        if key in derived.budgets:
+            parts = [_or_nan(derived.budgets[key].get(part)) for part in BUDGET_PARTS]
+            measure.attrs["budget"] = np.array(parts, dtype="<f8")
+
+
+def _or_nan(number: float | None) -> np.float64:
+    return np.float64(np.nan if number is None else number)
 
 
 def _write_tensor_probe(group: h5py.Group, probe: TensorProbe) -> None:

@@ -15,8 +15,9 @@ import sample_spectra
 import hessent.spectrum
 from hessent.errors import StorageError
 from hessent.estimate import Estimate
+from hessent.spectrum.derived import DerivedMeasures
 from hessent.spectrum.encoding import decode_text, encode_text
-from hessent.spectrum.hdf5_reader import from_bytes, load
+from hessent.spectrum.hdf5_reader import from_bytes, load, load_with_measures
 from hessent.spectrum.hdf5_writer import to_bytes, write_spectrum
 from hessent.spectrum.model import Outliers, ProbeRuns, Spectrum
 
@@ -141,15 +142,15 @@ def test_numbers_that_are_not_finite_survive_where_they_are_allowed():
 
 def test_every_group_says_its_type_and_version(tmp_path):
     path = tmp_path / "a.spectrum.h5"
-    estimates = {"layer1.0.bn1": {"trace": Estimate.exactly(1.0)}}
-    write_spectrum(path, sample_spectra.spectrum(), measures=estimates)
+    derived = {"layer1.0.bn1": DerivedMeasures("0.1.0", {"trace": Estimate.exactly(1.0)})}
+    write_spectrum(path, sample_spectra.spectrum(), derived=derived)
     kinds = []
     with h5py.File(path, "r") as file:
         file.visititems(
             lambda name, item: kinds.append((name, dict(item.attrs))) if isinstance(item, h5py.Group) else None
         )
         assert file.attrs["encoding-type"] == b"spectrum"
-    assert len(kinds) == 12
+    assert len(kinds) == 13
     assert all(attributes["encoding-version"] == b"1" for _, attributes in kinds)
 
 
@@ -164,15 +165,27 @@ def test_arrays_are_packed_and_checksummed_without_a_time(tmp_path):
 
 def test_measures_are_stored_beside_the_coefficients(tmp_path):
     path = tmp_path / "a.spectrum.h5"
-    estimates = {"trace": Estimate(1.0, 0.5, None), "entropy": Estimate.unknown("too noisy")}
-    write_spectrum(path, sample_spectra.spectrum(), measures={"layer1.0.bn1": estimates})
-    with h5py.File(path, "r") as file:
-        measures = file["blocks/000/measures"]
-        assert measures["trace"][:2].tolist() == [1.0, 0.5]
-        assert np.isnan(measures["trace"][2])
-        assert np.isnan(measures["entropy"]).all()
-        assert measures["entropy"].attrs["status"] == b"too noisy"
-        assert "measures" not in file["blocks/001"]
+    derived = DerivedMeasures(
+        version="0.1.0",
+        estimates={
+            "trace": Estimate(1.0, 0.5, None),
+            "lambda_max": Estimate.exactly(2.0),
+            "entropy": Estimate.unknown("θ"),
+        },
+        budgets={"trace": {"probes": 0.5, "quadrature": 0.0, "data": None, "precision": None}},
+    )
+    sample = sample_spectra.spectrum()
+    write_spectrum(path, sample, derived={"layer1.0.bn1": derived})
+    spectrum, stored = load_with_measures(path)
+    assert_same(spectrum, sample)
+    assert stored == {"layer1.0.bn1": derived}
+    assert list(stored["layer1.0.bn1"].estimates) == ["trace", "lambda_max", "entropy"]
+
+
+def test_a_file_without_measures_has_none(tmp_path):
+    path = tmp_path / "a.spectrum.h5"
+    write_spectrum(path, sample_spectra.spectrum())
+    assert load_with_measures(path)[1] == {}
 
 
 def test_reader_of_the_specification_needs_only_h5py(tmp_path):
