@@ -117,7 +117,7 @@ def as_tensor(value: Any, what: str, where: str) -> Tensor:
         raise _not_numbers(what, str(array.dtype), where)
     kept = {"f": np.float32}.get(array.dtype.kind, np.uint8 if array.dtype == np.uint8 else np.int64)
     with np.errstate(over="ignore"):  # what overflows float32 becomes infinite and is refused by name later
-        array = np.ascontiguousarray(array.astype(kept, copy=False))
+        array = array.astype(kept, order="C", copy=False)  # keeps a single number one
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 

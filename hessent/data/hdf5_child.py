@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-_SLICE_BYTES = 64 * 2**20
+_SLICE_BYTES = 16 * 2**20
 _MOST_CHUNK_BYTES = 2**30
 _MOST_MEMORY = 8 * 2**30
 _KNOWN_FILTERS = (

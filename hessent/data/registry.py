@@ -108,7 +108,13 @@ def open_dataset(name: str, *, split: str = "train", where: str = "--data") -> D
     if parsed.source == FACTORY:
         from hessent.data.factories import open_factory
 
-        return open_factory(parsed.path, parsed.query, name=name, split=split)
+        try:
+            return open_factory(parsed.path, parsed.query, name=name, split=split)
+        except DataError as failure:
+            head, known = parsed.path.partition(":")[0], {source.name: source for source in sources()}
+            if isinstance(failure.__cause__, ModuleNotFoundError) and suggest(head, known):
+                raise _unknown(name, head, known, where) from failure  # a source misspelt looks like a module
+            raise
     source = next(source for source in sources() if source.name == parsed.source)
     module, _, function = source.opener.partition(":")
     request = _request(parsed, source, split)
@@ -216,7 +222,7 @@ def _unknown(name: str, head: str, known: dict[str, DataSource], where: str) -> 
     near = suggest(head, known)
     if near:
         found = f"unknown data '{name}'; {near}"
-    elif Path(name.partition("?")[0]).exists():
+    elif (path := name.partition("?")[0]) and Path(path).exists():
         found = f"'{name}' is a file of a kind that no source reads by its suffix"
     else:
         found = f"'{name}' is neither a known source of data nor a file or folder that exists"

@@ -103,7 +103,8 @@ class TensorDataset(Dataset):
         """Return the sha256 (hex) of the stored samples and of the normalisation."""
         if indices is None:
             indices = torch.arange(len(self))
-        return digest_of_samples(self._stored, indices, form=repr(self._normalization))
+        form = "" if self._normalization is None else repr(self._normalization)
+        return digest_of_samples(self._stored, indices, form=form)
 
     def _stored(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return self._inputs[indices], self._targets[indices]

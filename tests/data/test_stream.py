@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from hessent.data.dataset import DatasetSpec, TensorDataset
+from hessent.data.dataset import DatasetSpec
 from hessent.data.registry import open_dataset
 from hessent.data.stream import BatchStream
+from hessent.data.tensors import TensorDataset
 from hessent.errors import UsageError
 
 
