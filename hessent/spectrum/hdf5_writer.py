@@ -15,11 +15,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hessent import __version__
+from hessent.estimate import Estimate
 from hessent.spectrum import encoding
 from hessent.spectrum.atomic_file import write_atomically
-from hessent.spectrum.derived import BUDGET_PARTS, DerivedMeasures
+from hessent.spectrum.derived import BUDGET_PARTS, Budget
 from hessent.spectrum.encoding import Encoding
 from hessent.spectrum.model import BlockSpectrum, Outliers, ProbeRuns, Spectrum, TensorProbe
+
+Measures = Mapping[str, Mapping[str, Estimate]]  # block name -> measure -> estimate
+Budgets = Mapping[str, Mapping[str, Budget]]  # block name -> measure -> part -> half-width
 
 # Long arrays are cut into chunks of 1 MiB, so that a reader never has to hold more than one packed chunk.
 _CHUNK_ENTRIES = 1 << 17
@@ -28,7 +33,11 @@ _STORED_TYPES = {"f": "<f8", "i": "<i8", "u": "|u1"}  # reals, counts, bytes of 
 
 
 def write_spectrum(
-    path: str | os.PathLike[str], spectrum: Spectrum, *, derived: Mapping[str, DerivedMeasures] | None = None
+    path: str | os.PathLike[str],
+    spectrum: Spectrum,
+    *,
+    measures: Measures | None = None,
+    budgets: Budgets | None = None,
 ) -> None:
     """Write `spectrum` to the HDF5 file `path`: whole, or not at all.
 
@@ -38,18 +47,21 @@ def write_spectrum(
         Target; an existing file is replaced by a rename.
     spectrum : Spectrum
         What was measured.
-    derived : mapping of str to DerivedMeasures, optional
-        Measures by block name, for readers that cannot wait until they are derived from the coefficients.
+    measures : mapping, optional
+        Block name -> measure -> estimate, at Rényi order 1 and the default threshold: kept for readers that cannot
+        wait until they are derived from the coefficients.
+    budgets : mapping, optional
+        Block name -> measure -> half-width by part (`BUDGET_PARTS`), kept with the measures.
 
     Raises
     ------
     StorageError
         If the file cannot be written; an old file is then still there, whole.
     """
-    write_atomically(path, to_bytes(spectrum, derived=derived))
+    write_atomically(path, to_bytes(spectrum, measures=measures, budgets=budgets))
 
 
-def to_bytes(spectrum: Spectrum, *, derived: Mapping[str, DerivedMeasures] | None = None) -> bytes:
+def to_bytes(spectrum: Spectrum, *, measures: Measures | None = None, budgets: Budgets | None = None) -> bytes:
     """Return the content of the spectrum file: the same bytes for the same spectrum."""
     with h5py.File(
         "spectrum.h5",
@@ -59,20 +71,24 @@ def to_bytes(spectrum: Spectrum, *, derived: Mapping[str, DerivedMeasures] | Non
         libver=("v110", "v110"),
         userblock_size=encoding.PREAMBLE_SIZE,
     ) as file:
-        _write_root(file, spectrum, derived or {})
+        _write_root(file, spectrum)
+        for key, block in zip(sorted(file["blocks"]), spectrum.blocks, strict=True):
+            if measures and block.name in measures:
+                ready = (budgets or {}).get(block.name, {})
+                _write_measures(file["blocks"][key], measures[block.name], ready)
         file.flush()
         image: bytes = file.id.get_file_image()
     return encoding.preamble(image) + image
 
 
-def _write_root(file: h5py.File, spectrum: Spectrum, derived: Mapping[str, DerivedMeasures]) -> None:
+def _write_root(file: h5py.File, spectrum: Spectrum) -> None:
     _mark(file, encoding.SPECTRUM)
     _put(file, complete=spectrum.complete, curvature=spectrum.curvature, seed=spectrum.seed)
     _put(file, loss=spectrum.loss.name, loss_value=float(spectrum.loss.value))
     blocks = _group(file, "blocks", encoding.BLOCKS)
     width = max(3, len(str(len(spectrum.blocks) - 1)))
     for index, block in enumerate(spectrum.blocks):
-        _write_block(blocks, f"{index:0{width}d}", block, derived.get(block.name))
+        _write_block(blocks, f"{index:0{width}d}", block)
     _write_model(_group(file, "model", encoding.MODEL), spectrum)
     if spectrum.tensor_probe is not None:
         _write_tensor_probe(_group(file, "paper", encoding.TENSOR_PROBE), spectrum.tensor_probe)
@@ -105,7 +121,7 @@ def _write_provenance(group: h5py.Group, spectrum: Spectrum) -> None:
         _write_json(group, name, document)
 
 
-def _write_block(parent: h5py.Group, key: str, block: BlockSpectrum, derived: DerivedMeasures | None) -> None:
+def _write_block(parent: h5py.Group, key: str, block: BlockSpectrum) -> None:
     exact = block.eigenvalues is not None
     group = _group(parent, key, encoding.EXACT_BLOCK if exact else encoding.LANCZOS_BLOCK)
     _put(group, name=block.name, size=block.size, num_matvecs=block.num_matvecs)
@@ -115,8 +131,6 @@ def _write_block(parent: h5py.Group, key: str, block: BlockSpectrum, derived: De
             group.attrs[name] = np.array(pair, dtype="<f8")  # (Ritz value, residual norm)
     if block.eigenvalues is not None:
         _write_array(group, "eigenvalues", block.eigenvalues)
-    if derived is not None:
-        _write_measures(_group(group, "measures", encoding.MEASURES), derived)
     if block.outliers is not None:
         _write_outliers(_group(group, "outliers", encoding.OUTLIERS), block.outliers)
     _write_json(group, "parameters", block.parameters)
@@ -135,16 +149,17 @@ def _write_probes(group: h5py.Group, probes: ProbeRuns) -> None:
     _write_array(group, "last_betas", probes.last_betas)
 
 
-def _write_measures(group: h5py.Group, derived: DerivedMeasures) -> None:
-    _put(group, version=derived.version, order=" ".join(derived.estimates))
-    for key in sorted(derived.estimates):
-        estimate = derived.estimates[key]
+def _write_measures(block: h5py.Group, estimates: Mapping[str, Estimate], budgets: Mapping[str, Budget]) -> None:
+    group = _group(block, "measures", encoding.MEASURES)
+    _put(group, version=__version__, order=" ".join(estimates))
+    for key in sorted(estimates):
+        estimate = estimates[key]
         measure = _group(group, key, encoding.MEASURE)
         _put(measure, exact=estimate.exact, status=estimate.reason or "known")
         for name in ("value", "low", "high"):
             measure.attrs[name] = _or_nan(getattr(estimate, name))
-        if key in derived.budgets:
-            parts = [_or_nan(derived.budgets[key].get(part)) for part in BUDGET_PARTS]
+        if key in budgets:
+            parts = [_or_nan(budgets[key].get(part)) for part in BUDGET_PARTS]
             measure.attrs["budget"] = np.array(parts, dtype="<f8")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import sample_spectra
 
+import hessent
 import hessent.spectrum
 from hessent.errors import StorageError
 from hessent.estimate import Estimate
@@ -142,8 +143,8 @@ def test_numbers_that_are_not_finite_survive_where_they_are_allowed():
 
 def test_every_group_says_its_type_and_version(tmp_path):
     path = tmp_path / "a.spectrum.h5"
-    derived = {"layer1.0.bn1": DerivedMeasures("0.1.0", {"trace": Estimate.exactly(1.0)})}
-    write_spectrum(path, sample_spectra.spectrum(), derived=derived)
+    measures = {"layer1.0.bn1": {"trace": Estimate.exactly(1.0)}}
+    write_spectrum(path, sample_spectra.spectrum(), measures=measures)
     kinds = []
     with h5py.File(path, "r") as file:
         file.visititems(
@@ -165,21 +166,18 @@ def test_arrays_are_packed_and_checksummed_without_a_time(tmp_path):
 
 def test_measures_are_stored_beside_the_coefficients(tmp_path):
     path = tmp_path / "a.spectrum.h5"
-    derived = DerivedMeasures(
-        version="0.1.0",
-        estimates={
-            "trace": Estimate(1.0, 0.5, None),
-            "lambda_max": Estimate.exactly(2.0),
-            "entropy": Estimate.unknown("θ"),
-        },
-        budgets={"trace": {"probes": 0.5, "quadrature": 0.0, "data": None, "precision": None}},
-    )
-    sample = sample_spectra.spectrum()
-    write_spectrum(path, sample, derived={"layer1.0.bn1": derived})
+    estimates = {
+        "trace": Estimate(1.0, 0.5, None),
+        "lambda_max": Estimate.exactly(2.0),
+        "entropy": Estimate.unknown("θ"),
+    }
+    budgets = {"trace": {"probes": 0.5, "quadrature": 0.0, "data": None, "precision": None}}
+    name, sample = "layer1.0.bn1", sample_spectra.spectrum()
+    write_spectrum(path, sample, measures={name: estimates}, budgets={name: budgets})
     spectrum, stored = load_with_measures(path)
     assert_same(spectrum, sample)
-    assert stored == {"layer1.0.bn1": derived}
-    assert list(stored["layer1.0.bn1"].estimates) == ["trace", "lambda_max", "entropy"]
+    assert stored == {name: DerivedMeasures(hessent.__version__, estimates, budgets)}
+    assert list(stored[name].estimates) == ["trace", "lambda_max", "entropy"]
 
 
 def test_a_file_without_measures_has_none(tmp_path):

@@ -1,0 +1,80 @@
+"""The JSON document `hessent.summary/1`: what `spectrum` and `summary` print for programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from hessent.measures.registry import tau
+from hessent.report.selection import MeasuredBlock, Selection, SpectrumEntry, select_blocks
+
+SCHEMA = "hessent.summary/1"
+
+
+def summary_document(entries: Sequence[SpectrumEntry], selection: Selection) -> dict[str, Any]:
+    """Build the document of one or more spectra.
+
+    Parameters
+    ----------
+    entries : sequence of SpectrumEntry
+        What was measured.
+    selection : Selection
+        Which blocks, in which order, at which Rényi order.  Every block has all measures, whatever is selected.
+
+    Returns
+    -------
+    dict
+        Valid against ``schemas/summary-1.json``.
+
+    Raises
+    ------
+    UsageError
+        If a glob matches no block.
+    """
+    return {"schema": SCHEMA, "spectra": [_spectrum_object(entry, selection) for entry in entries]}
+
+
+def _spectrum_object(entry: SpectrumEntry, selection: Selection) -> dict[str, Any]:
+    spectrum = entry.spectrum
+    checkpoint, data = spectrum.checkpoint, spectrum.data
+    document: dict[str, Any] = {
+        "file": entry.file,
+        "checkpoint": {
+            "path": checkpoint.path,
+            "sha256": checkpoint.sha256,
+            "step": checkpoint.step,
+            "progress": checkpoint.progress,
+            "arch": checkpoint.arch,
+        },
+        "data": {"name": data.name, "samples": data.samples, "sha256": data.sha256},
+        "curvature": spectrum.curvature,
+        "loss": {"name": spectrum.loss.name, "value": _finite(spectrum.loss.value)},
+        "seed": spectrum.seed,
+        "complete": spectrum.complete,
+    }
+    if data.synthetic:
+        document["data"]["synthetic"] = True
+    if selection.alpha != 1.0:
+        document["alpha"] = selection.alpha if math.isfinite(selection.alpha) else "inf"
+    document["blocks"] = [_block_object(entry, m, selection.alpha) for m in select_blocks(entry, selection)]
+    return document
+
+
+def _block_object(entry: SpectrumEntry, measured: MeasuredBlock, alpha: float) -> dict[str, Any]:
+    block = measured.block
+    return {
+        "name": block.name,
+        "size": block.size,
+        "method": block.method,
+        "matvecs": block.num_matvecs,
+        "converged": block.converged,
+        "tau": _finite(tau(block)),
+        "noise": _finite(block.noise),
+        "budget": {name: dict(parts) for name, parts in entry.budget_of(block, alpha).items()},
+        "measures": {name: estimate.to_json() for name, estimate in measured.measures.items()},
+    }
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
