@@ -120,6 +120,8 @@ class _Search:
         """Add the current direction, whose product with H is `product` (1, n), to the basis."""
         assert self.direction is not None
         self._num_matvecs += 1
+        if self._basis.count >= self._limit:
+            self._restart()
         self._basis.append(self.direction)
         row = self._basis.coefficients(product)
         residual = product - self._basis.combine(row)
@@ -133,17 +135,18 @@ class _Search:
         grown[-1, :] = grown[:, -1] = column
         self._matrix = grown
         self._scale = max(self._scale, float(np.abs(column).max()))
-        if size >= self._limit:
-            residual = self._restart(residual)
         self._take_direction(residual)
 
-    def _restart(self, residual: Tensor) -> Tensor:
-        """Cut the basis to the leading Ritz vectors; the residual direction stays the next one."""
+    def _restart(self) -> None:
+        """Cut the basis to the leading Ritz vectors; the current direction, orthogonal to all of them, goes on.
+
+        Done just before a step, never after the last one: `pairs` needs the matrix from before the cut, whose
+        eigenvectors hold the residuals.
+        """
         values, vectors = _by_magnitude(self._matrix)
         kept = max(int(_KEPT_SHARE * self._limit), 1)
         self._basis.replace(_ritz_vectors(vectors[:, :kept], self._basis.rows[0])[None])
         self._matrix = np.diag(values[:kept])
-        return residual
 
     def _take_direction(self, residual: Tensor) -> None:
         """Normalise the next direction, or draw a fresh one where the Krylov space is closed."""
