@@ -139,7 +139,9 @@ class SpectralSums:
     def _averaged(self, probes: ProbeRuns, fraction: float) -> Float64Array:
         """Sums over the complement per probe, averaged over the last rules up to a share of the steps."""
         longest = max(round(fraction * probes.num_steps), 1)
-        lengths = range(max(longest - AVERAGED_RULES + 1, 1), longest + 1)
+        # At the end of closed recurrences the rules are the measures themselves: shorter ones would spoil them.
+        averaged_rules = 1 if self._closed and fraction == 1.0 else AVERAGED_RULES
+        lengths = range(max(longest - averaged_rules + 1, 1), longest + 1)
         sums = [self._of_rules(gauss_rules(probes, length)) for length in lengths]
         averaged: Float64Array = np.mean(sums, axis=0)
         return averaged
