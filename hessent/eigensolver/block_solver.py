@@ -80,6 +80,7 @@ class BlockSolver:
         self._pairs: RitzPairs | None = None
         self._searched: list[tuple[float, float]] = []  # (value, residual) of every Ritz pair of the search
         self._groups: list[LockstepLanczos] = []
+        self._drawn = 0  # probes drawn since the search
 
     def planned_matvecs(self) -> int:
         """Products expected for the whole block (the first instalment, for a sampled one)."""
@@ -127,9 +128,9 @@ class BlockSolver:
     def _sample(self, plan: Plan, status: str) -> Products[None]:
         """Deflate outliers and run probes in their complement."""
         yield from self._search(plan.search)
+        self._groups, self._drawn = [], 0
+        yield from self._add_probes(plan.probes, plan.steps)
         for _ in range(_MISSED_ROUNDS):
-            self._groups = []
-            yield from self._add_probes(plan.probes, plan.steps)
             missed = self._missed()
             if missed is None or not self._affordable(len(missed) + plan.probes * plan.steps):
                 break
@@ -137,9 +138,13 @@ class BlockSolver:
             before = len(self._pairs.values)
             enlarged = yield from absorb(self._pairs, missed)
             self._matvecs += enlarged.num_matvecs - self._pairs.num_matvecs
-            self._pairs = enlarged
+            # One dimension at least is left to the probes.
+            self._pairs = enlarged.leading(self.size - 1)
             if len(enlarged.values) == before:
                 break
+            # New probes: the old ones have no component left in the eigenspaces their own vectors were taken from.
+            self._groups = []
+            yield from self._add_probes(plan.probes, plan.steps)
         self._publish(converged=False, status=status)
 
     def _search(self, num_steps: int) -> Products[None]:
@@ -160,13 +165,14 @@ class BlockSolver:
 
     def _add_probes(self, count: int, steps: int) -> Products[None]:
         assert self._pairs is not None
-        first = sum(group.num_probes for group in self._groups)
+        running = sum(group.num_probes for group in self._groups)
         group = LockstepLanczos(
-            self._vectors("probe", count, first),
+            self._vectors("probe", count, self._drawn),
             self._pairs.vectors,
             dtype=self._dtype,
-            keep_basis=(first + count) * steps <= self._room() // 2,
+            keep_basis=(running + count) * steps <= self._room() // 2,
         )
+        self._drawn += count
         self._groups.append(group)
         yield from self._extend(group, steps)
 
@@ -186,7 +192,8 @@ class BlockSolver:
                 return
             runs = self._runs()
             longer = min(2 * runs.num_steps, MAX_STEPS, self.size)
-            can_lengthen = adaptive and longer > runs.num_steps
+            unfinished = not all(group.closed for group in self._groups)
+            can_lengthen = adaptive and unfinished and longer > runs.num_steps
             can_add = adaptive and runs.num_probes < MAX_PROBES
             if not can_lengthen and not can_add:
                 status = "caps reached" if adaptive else "probes and steps as asked"

@@ -80,6 +80,11 @@ class LockstepLanczos:
         """Number of recurrences."""
         return len(self._open)
 
+    @property
+    def closed(self) -> bool:
+        """Whether every recurrence has ended: none of them can be made longer."""
+        return not bool(self._open.any())
+
     def drop_basis(self) -> None:
         """Stop keeping earlier vectors, when memory does not allow for more."""
         if self._keep_basis:
