@@ -1,0 +1,1 @@
+"""Checkpoints: reading what cannot be trusted, matching it to a module, writing, and runs of several."""
