@@ -70,7 +70,7 @@ class MicroBatchGraph:
         positions, outputs = zip(*attached, strict=True)
         columns: list[Tensor] = []
         with exact_derivatives(self.problem.model):
-            for chunk in V.split(at_once, dim=1):
+            for chunk in torch.split(V, at_once, dim=1):
                 parts = _unflatten(chunk, inputs)
                 columns.append(_backward(outputs, inputs, [parts[position] for position in positions]))
         return torch.cat(columns, dim=1)
@@ -78,7 +78,7 @@ class MicroBatchGraph:
 
 def _unflatten(V: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """Cut columns (n_b, k) into one tensor of shape (k, *shape) per parameter."""
-    pieces = V.T.split([parameter.numel() for parameter in like], dim=1)
+    pieces = torch.split(V.T, [parameter.numel() for parameter in like], dim=1)
     return [piece.reshape(-1, *parameter.shape) for piece, parameter in zip(pieces, like, strict=True)]
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from hessent.curvature.containers import map_tensors
 from hessent.curvature.losses import Loss, resolve_loss
 from hessent.curvature.support import refuse_unsupported
 from hessent.errors import DataError, NonFiniteError
@@ -92,14 +93,10 @@ class Problem:
             yield self._move(inputs), self._move(targets)
 
     def _move(self, value: Any) -> Any:
-        if isinstance(value, Tensor):
-            dtype = self.dtype if value.is_floating_point() else value.dtype
-            return value.to(device=self.device, dtype=dtype)
-        if isinstance(value, dict):
-            return {key: self._move(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(self._move(item) for item in value)
-        return value
+        return map_tensors(
+            value,
+            lambda tensor: tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype),
+        )
 
     def outputs(self, inputs: Any) -> Any:
         """Return the model's outputs; a dict of inputs is passed as keyword arguments."""

@@ -14,13 +14,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from hessent.curvature.blocks import FULL, Block
+from hessent.curvature.containers import samples
 from hessent.curvature.engine import HessianEngine
 from hessent.curvature.graph import MicroBatchGraph
 from hessent.curvature.problem import Problem, exact_derivatives
@@ -103,11 +104,12 @@ def check_derivative(problem: Problem, generator: torch.Generator) -> float:
     few = Problem(
         problem.model,
         problem.loss,
-        [(_head(inputs), _head(targets))],
+        [(samples(inputs, 0, _DERIVATIVE_SAMPLES), samples(targets, 0, _DERIVATIVE_SAMPLES))],
         device=problem.device,
         dtype=torch.float64,
     )
-    if few.loss.count(few.outputs(_double(_head(inputs))), _head(targets)) == 0:
+    few_inputs, few_targets = next(few.micro_batches())
+    if few.loss.count(few.outputs(few_inputs), few_targets) == 0:
         return 0.0  # every target of these samples is ignored: nothing to differentiate
     with torch.no_grad():
         for parameter in few.parameters.values():
@@ -172,29 +174,8 @@ def _unit(column: Tensor) -> Tensor:
     return column / norm if float(norm) > 0 else column
 
 
-def _head(value: object) -> object:
-    """The first samples of a micro-batch, whatever container it comes in."""
-    if isinstance(value, Tensor):
-        return value[:_DERIVATIVE_SAMPLES]
-    if isinstance(value, dict):
-        return {key: _head(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_head(item) for item in value)
-    return value
-
-
-def _double(value: object) -> object:
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return value.double()
-    if isinstance(value, dict):
-        return {key: _double(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_double(item) for item in value)
-    return value
-
-
-def _flatten(tensors: object) -> Tensor:
-    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])  # type: ignore[attr-defined]
+def _flatten(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 
 
 def _graph(problem: Problem) -> MicroBatchGraph:
@@ -205,7 +186,7 @@ def _graph(problem: Problem) -> MicroBatchGraph:
 def _gradient_at(problem: Problem, theta: Tensor) -> Tensor:
     """Gradient of the summed loss at the parameters `theta`, leaving them there."""
     with torch.no_grad():
-        pieces = theta.split([parameter.numel() for parameter in problem.parameters.values()])
+        pieces = torch.split(theta, [parameter.numel() for parameter in problem.parameters.values()])
         for parameter, piece in zip(problem.parameters.values(), pieces, strict=True):
             parameter.copy_(piece.view_as(parameter))
     inputs, targets = next(iter(problem.micro_batches()))

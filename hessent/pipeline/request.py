@@ -1,0 +1,234 @@
+"""What a user asks of one measurement, and how the settings left open are filled in.
+
+Order of resolution for every setting: the command line, the checkpoint's metadata, `[tool.hessent]` of a
+pyproject.toml or hessent.toml found upwards from the checkpoint, the registry's default for the architecture.
+Nothing is ever replaced by made-up data.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hessent.errors import UsageError, suggest
+
+DEFAULT_SAMPLES = 2048
+METHODS = ("auto", "exact", "lanczos")
+DTYPES = ("float32", "float64")
+CONFIG_FILES = ("hessent.toml", "pyproject.toml")
+# Settings a configuration file may give; each is an option of `hessent spectrum`.
+_CONFIGURABLE: dict[str, type | tuple[type, ...]] = {
+    "arch": str,
+    "arch_options": dict,
+    "data": str,
+    "loss": str,
+    "samples": int,
+    "batch_size": int,
+    "seed": int,
+    "blocks": list,
+    "rtol": (int, float),
+    "device": str,
+    "dtype": str,
+    "memory": str,
+}
+
+
+@dataclass(frozen=True)
+class SpectrumRequest:
+    """One measurement, as asked for; None means "not said".
+
+    Attributes
+    ----------
+    checkpoint : str
+        Path as typed.
+    arch, data, loss : str or None
+        Names as in `hessent archs`, `hessent data` and the list of losses.
+    arch_options : mapping of str to str
+        Architecture options.
+    blocks : tuple of str
+        Block specifications; empty means `layer`.
+    full : bool
+        Whether the whole matrix is measured too.
+    method : str
+        `auto`, `exact` or `lanczos`.
+    rtol : float or None
+        Target relative half-width.
+    max_matvecs, num_probes, num_steps : int or None
+        Budgets, by hand.
+    max_time : float or None
+        Seconds.
+    samples, batch_size, seed : int or None
+        Choice and cutting of the data.
+    device, dtype, engine : str or None
+        Where, in which precision and how products are computed.
+    memory : int or None
+        Bytes that graphs and vectors may take together.
+    verify : bool
+        Whether the operator is checked first.
+    out : str or None
+        Target file.
+    """
+
+    checkpoint: str
+    arch: str | None = None
+    arch_options: Mapping[str, str] = field(default_factory=dict)
+    data: str | None = None
+    loss: str | None = None
+    blocks: tuple[str, ...] = ()
+    full: bool = True
+    method: str = "auto"
+    rtol: float | None = None
+    max_matvecs: int | None = None
+    num_probes: int | None = None
+    num_steps: int | None = None
+    max_time: float | None = None
+    samples: int | None = None
+    batch_size: int | None = None
+    seed: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+    engine: str | None = None
+    memory: int | None = None
+    verify: bool = True
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value at once.
+
+        Raises
+        ------
+        UsageError
+            Listing all values that are out of range.
+        """
+        problems = [
+            f"--{name.replace('_', '-')} {value}: must be at least {least}"
+            for name, value, least in (
+                ("max-matvecs", self.max_matvecs, 1),
+                ("probes", self.num_probes, 1),
+                ("steps", self.num_steps, 1),
+                ("samples", self.samples, 1),
+                ("batch-size", self.batch_size, 1),
+                ("seed", self.seed, 0),
+                ("max-time", self.max_time, 0),
+                ("rtol", self.rtol, 0),
+            )
+            if value is not None and not value >= least
+        ]
+        if self.method not in METHODS:
+            problems.append(f"--method {self.method}: must be one of {', '.join(METHODS)}")
+        if self.dtype is not None and self.dtype not in DTYPES:
+            problems.append(f"--dtype {self.dtype}: must be one of {', '.join(DTYPES)}")
+        if problems:
+            raise UsageError("some options are out of range", problems=problems)
+
+    @property
+    def output(self) -> Path:
+        """The spectrum file: as asked, or beside the checkpoint with the same stem."""
+        if self.out is not None:
+            return Path(self.out)
+        path = Path(self.checkpoint)
+        name = path.name
+        for suffix in (".safetensors.index.json", ".safetensors", ".pth.tar", ".pt", ".pth", ".bin", ".ckpt"):
+            if name.endswith(suffix) and not path.is_dir():
+                return path.with_name(name[: -len(suffix)] + ".spectrum.h5")
+        return path.with_name(name + ".spectrum.h5")
+
+
+def first_known(*candidates: Any) -> Any:
+    """Return the first candidate that is not None: earlier ones take precedence."""
+    return next((candidate for candidate in candidates if candidate is not None), None)
+
+
+def find_config(checkpoint: str) -> tuple[Mapping[str, Any], Path | None]:
+    """Read `[tool.hessent]` from the nearest configuration file upwards from a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : str
+        Path of the checkpoint.
+
+    Returns
+    -------
+    tuple of (mapping, Path or None)
+        The settings ({} where there is no such table), and the file they come from.
+
+    Raises
+    ------
+    UsageError
+        If the file is not TOML, or holds a key or a type that is not known.
+    """
+    for folder in Path(checkpoint).resolve().parents:
+        for name in CONFIG_FILES:
+            path = folder / name
+            if not path.is_file():
+                continue
+            table = _hessent_table(path)
+            if table is not None:
+                return _checked(table, path), path
+    return {}, None
+
+
+def may_run_code(config: Path | None) -> bool:
+    """Whether a configuration file may name code to import: only the user's own project, around the working folder.
+
+    A file that merely lies beside a downloaded checkpoint may not.
+    """
+    if config is None:
+        return False
+    here = Path.cwd().resolve()
+    return config.parent == here or config.parent in here.parents
+
+
+def _hessent_table(path: Path) -> Mapping[str, Any] | None:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"the configuration cannot be read: {error}", where=str(path)) from error
+    tool = document.get("tool", {})
+    table = tool.get("hessent") if isinstance(tool, dict) else None
+    return table if isinstance(table, dict) else None
+
+
+def _checked(table: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    problems: list[str] = []
+    settings = {key: value for key, value in table.items() if not isinstance(value, dict) or key == "arch_options"}
+    for key, value in settings.items():
+        kind = _CONFIGURABLE.get(key.replace("-", "_"))
+        if kind is None:
+            near = suggest(key, _CONFIGURABLE)
+            problems.append(f"'{key}' is not a setting" + (f"; {near}" if near else ""))
+        elif not isinstance(value, kind) or isinstance(value, bool):
+            problems.append(f"'{key}' is {value!r}, of the wrong type")
+    if problems:
+        raise UsageError(
+            "[tool.hessent] is wrong",
+            where=str(path),
+            problems=problems,
+            expected="any of " + ", ".join(sorted(_CONFIGURABLE)),
+        )
+    return {key.replace("-", "_"): value for key, value in settings.items()}
+
+
+_SUFFIXES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that a size such as `8G`, `512MB`, `1.5 GiB` or `1000000` stands for (powers of 1024).
+
+    Raises
+    ------
+    UsageError
+        If it is not a size.
+    """
+    plain = text.strip().lower().removesuffix("b").removesuffix("i")
+    number, unit = (plain[:-1], plain[-1]) if plain and plain[-1].isalpha() else (plain, "")
+    try:
+        size = int(float(number) * _SUFFIXES[unit])
+    except (KeyError, ValueError, OverflowError):
+        size = 0
+    if size <= 0:
+        raise UsageError(f"'{text}' is not a size", where="--memory", expected="for example 8G, 512M or 1000000")
+    return size
