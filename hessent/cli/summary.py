@@ -1,0 +1,51 @@
+"""`hessent summary`: the summary table of spectra files, without computing anything anew."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hessent.cli.options import (
+    Alpha,
+    Blocks,
+    Debug,
+    Format,
+    Json,
+    MeasureNames,
+    OutputFormat,
+    Quiet,
+    Sort,
+    choose_format,
+    choose_selection,
+)
+
+
+def command(
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Spectra files (*.spectrum.h5).")],
+    measure: MeasureNames = None,
+    block: Blocks = None,
+    sort: Sort = None,
+    alpha: Alpha = 1.0,
+    output_format: Format = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Print the summary table of spectra files, one row per block, without measuring anything.
+
+    Measures at any Rényi order follow from the stored coefficients: no model, no data, no torch.
+    """
+    from hessent.cli.output import emit
+    from hessent.report.selection import SpectrumEntry
+    from hessent.report.summary import summary_table
+    from hessent.report.summary_document import summary_document
+    from hessent.spectrum.hdf5_reader import load_with_measures
+
+    chosen = choose_format(output_format, as_json)
+    selection = choose_selection(measure, block, sort, alpha, every_measure=chosen is OutputFormat.CSV)
+    entries = [SpectrumEntry(file, *load_with_measures(file)) for file in files]
+    if chosen is OutputFormat.JSON:
+        emit([], summary_document(entries, selection), chosen)
+    else:
+        emit([summary_table(entry, selection) for entry in entries], {}, chosen)
