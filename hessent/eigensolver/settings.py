@@ -9,6 +9,7 @@ MAX_PROBES = 16
 MAX_STEPS = 320
 # Below 4 probes of 40 steps intervals are not honest enough to stop on (coverage 0.80 at 3 × 30).
 FIRST_PROBES = 4
+_FIRST_STEPS = 40
 _DEFAULT_BUDGET = 300  # products; reaches a few per cent on the gap of trained nets of 2,000–100,000 parameters
 _LARGE_BUDGET = 600
 
@@ -81,7 +82,9 @@ def first_plan(settings: SolverSettings, size: int, spent: int) -> Plan:
     """Split the first instalment of products between outliers and probes.
 
     About two fifths go to the outliers (a third of large budgets): on exact Hessians of small trained nets
-    (n ≈ 2,400–3,500) deflation is worth that much while outliers dominate the trace.
+    (n ≈ 2,400–3,500) deflation is worth that much while outliers dominate the trace.  A budget too small for
+    that, or for the probes and steps asked for, shortens the search first, then probes, then steps: it is never
+    exceeded.
 
     Parameters
     ----------
@@ -94,7 +97,14 @@ def first_plan(settings: SolverSettings, size: int, spent: int) -> Plan:
     """
     budget = (settings.max_matvecs if settings.max_matvecs is not None else _DEFAULT_BUDGET) - spent
     share = 0.4 if budget <= _LARGE_BUDGET else 0.3
-    search = max(min(int(share * budget), size // 2), 1)
+    search = max(min(int(share * budget), size // 2), 0)
     probes = settings.num_probes or (FIRST_PROBES if budget >= 200 else 3)
-    steps = settings.num_steps or max((min(budget, _LARGE_BUDGET) - search) // probes, 2)
-    return Plan(search, probes, min(steps, size))
+    # Of a large budget the rest is kept for refinement, but no run starts too short to judge itself.
+    most = budget - search if settings.max_matvecs is not None else probes * _FIRST_STEPS
+    instalment = max(min(budget, _LARGE_BUDGET) - search, min(most, probes * _FIRST_STEPS))
+    steps = min(settings.num_steps or max(instalment // probes, 2), size)
+    if settings.max_matvecs is not None:
+        search = max(min(search, budget - probes * steps), 0)
+        probes = max(min(probes, (budget - search) // 2), 1)
+        steps = max(min(steps, (budget - search) // probes), 1)
+    return Plan(search, probes, steps)
