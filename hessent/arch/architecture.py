@@ -203,6 +203,8 @@ class Fit:
     family : str
     closeness : float
         Share of the tensors whose names belong to the family, 0 to 1.
+    num_wrong : int
+        Tensors missing, left over or misshapen; all of them where no network could be read.
     """
 
     name: str
@@ -212,3 +214,4 @@ class Fit:
     assumptions: tuple[str, ...] = ()
     family: str = ""
     closeness: float = 0.0
+    num_wrong: int = 0

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from hessent.arch.architecture import Fit, Reading, Recipe, Shapes
 from hessent.arch.settings import parse_options
-from hessent.arch.shapes import apply_rename
+from hessent.arch.shapes import MOST_BLOCKS, apply_rename
 from hessent.errors import ArchitectureError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_MOST_TENSORS = 25 * MOST_BLOCKS  # no block of a built-in has more than 25
 _SHOWN = 4  # tensors named in one line; matching a checkpoint lists them all, this is the short answer
 
 
@@ -68,19 +69,35 @@ def construct(recipe: Recipe, name: str, options: Mapping[str, Any], *, where: s
 
 def fit_recipe(recipe: Recipe, name: str, shapes: Shapes, given: Mapping[str, Any]) -> Fit:
     """Return how a recipe fits; options it does not know count as problems."""
+    if len(shapes) > _MOST_TENSORS:
+        problem = f"{len(shapes)} tensors, more than any built-in has"
+        return Fit(name, {}, False, (problem,), (), recipe.family, num_wrong=len(shapes))
+    num_wrong = len(shapes)
     try:
         reading = read_recipe(recipe, name, shapes, given)
-        problems = reading.problems or compare_tensors(recipe, name, reading, shapes)
+        problems = reading.problems
+        if not problems:
+            num_wrong, problems = compare_tensors(recipe, name, reading, shapes)
     except ArchitectureError as error:
-        closeness = recipe.read(shapes, {}, recipe.fixed).closeness
-        return Fit(name, {}, False, error.problems or (error.found,), (), recipe.family, closeness)
-    return Fit(name, reading.options, not problems, problems, reading.assumptions, recipe.family, reading.closeness)
+        reading = read_recipe(recipe, name, shapes, {})
+        problems = error.problems or (error.found,)
+    fits = num_wrong == 0 and not problems
+    return Fit(
+        name, reading.options, fits, problems, reading.assumptions, recipe.family, reading.closeness, num_wrong
+    )
 
 
-def compare_tensors(recipe: Recipe, name: str, reading: Reading, shapes: Shapes) -> tuple[str, ...]:
-    """Return one sentence each for tensors missing, left over and of the wrong shape; none when all agree.
+def compare_tensors(recipe: Recipe, name: str, reading: Reading, shapes: Shapes) -> tuple[int, tuple[str, ...]]:
+    """Compare a checkpoint's tensors with those of the network read from them.
 
     Counters of batch norms may be absent, and one name of a tied weight is enough.
+
+    Returns
+    -------
+    num_wrong : int
+        Tensors missing, left over or of the wrong shape.
+    problems : tuple of str
+        One sentence for each of these kinds that occurs.
 
     Raises
     ------
@@ -102,7 +119,8 @@ def compare_tensors(recipe: Recipe, name: str, reading: Reading, shapes: Shapes)
         if key in shapes and tuple(shapes[key]) != tuple(tensor.shape)
     ]
     lines = (("missing", missing), ("left over", extra), ("of the wrong shape", wrong))
-    return tuple(f"{len(keys)} {what}: {_some(keys)}" for what, keys in lines if keys)
+    problems = tuple(f"{len(keys)} {what}: {_some(keys)}" for what, keys in lines if keys)
+    return len(missing) + len(extra) + len(wrong), problems
 
 
 def meta_state(recipe: Recipe, name: str, reading: Reading) -> dict[str, Tensor]:

@@ -17,9 +17,16 @@ _OWN_CODE = "--arch package.module:factory or path/to/file.py:factory, for a net
 def rank_fits(shapes: Shapes, given: Mapping[str, Any]) -> tuple[Fit, ...]:
     """Return how each built-in fits under these options, best first; see `hessent.arch.registry.fits`."""
 
-    def rank(fit: Fit) -> tuple[bool, float, int, int]:
+    def rank(fit: Fit) -> tuple[bool, float, int, int, int]:
         decided = len(BUILT_IN[fit.name].fixed)
-        return (not fit.fits, -fit.closeness, len(fit.problems), -decided)
+        # The most telling name first; where nothing could be read, the generic one.
+        return (
+            not fit.fits,
+            -fit.closeness,
+            fit.num_wrong,
+            len(fit.problems),
+            -decided if fit.options else decided,
+        )
 
     return tuple(sorted((fit_recipe(recipe, name, shapes, given) for name, recipe in BUILT_IN.items()), key=rank))
 
@@ -40,7 +47,8 @@ def recognise(shapes: Shapes | None, given: Mapping[str, Any], where: str) -> st
     fitting = [fit for fit in ranking if fit.fits]
     if len({fit.family for fit in fitting}) == 1:
         return fitting[0].name
-    candidates = fitting or [fit for fit in ranking if fit.closeness][:3]
+    best = {fit.family: fit for fit in reversed(fitting or ranking) if fit.closeness}  # of each family the first
+    candidates = sorted(best.values(), key=ranking.index)
     raise ArchitectureError(
         "these tensors fit more than one family" if fitting else "these tensors fit no built-in architecture",
         where=where,
@@ -62,7 +70,7 @@ def build_recipe(
     reading = read_recipe(recipe, name, shapes, given)
     problems = reading.problems
     if shapes is not None and not problems and _is_oversized(recipe, name, reading, shapes):
-        problems = compare_tensors(recipe, name, reading, shapes)
+        _, problems = compare_tensors(recipe, name, reading, shapes)
     if problems:
         raise ArchitectureError(
             f"these options do not make a {name}" if shapes is None else f"these tensors are not a {name}",
@@ -100,6 +108,6 @@ def _remedy(name: str, shapes: Shapes, given: Mapping[str, Any]) -> str:
     if fitting:
         return f"--arch {fitting[0]}, which fits these tensors"
     near = ranking[0]
-    if not near.closeness or near.name == name:
+    if not near.closeness or near.family == BUILT_IN.get(name, near).family:
         return _OWN_CODE
     return f"--arch {near.name}, which comes nearest ({'; '.join(near.problems)}), or {_OWN_CODE}"

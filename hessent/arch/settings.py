@@ -103,7 +103,7 @@ def _parse_value(value: Any, spec: OptionSpec) -> Any:
 
 
 def _parse_positive_int(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) > 0):
         raise ValueError("expected a whole number, at least 1")
     return int(text)
 
