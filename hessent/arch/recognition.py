@@ -48,7 +48,7 @@ def recognise(shapes: Shapes | None, given: Mapping[str, Any], where: str) -> st
     if len({fit.family for fit in fitting}) == 1:
         return fitting[0].name
     best = {fit.family: fit for fit in reversed(fitting or ranking) if fit.closeness}  # of each family the first
-    candidates = sorted(best.values(), key=ranking.index)
+    candidates = sorted(best.values(), key=ranking.index) or list(ranking[:1])
     raise ArchitectureError(
         "these tensors fit more than one family" if fitting else "these tensors fit no built-in architecture",
         where=where,

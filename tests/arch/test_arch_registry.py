@@ -76,7 +76,7 @@ def test_auto_says_which_option_no_family_knows() -> None:
 
 def test_an_unknown_option_beside_empty_tensors_is_no_crash() -> None:
     shapes = shapes_from("resnet", **TINY["resnet"], block="bottleneck") | {"conv1.weight": (0, 3, 3, 3)}
-    with pytest.raises(ArchitectureError, match="no option 'haeds'|without elements"):
+    with pytest.raises(ArchitectureError, match="no option 'haeds'"):
         build("auto", tensors=shapes, options={"haeds": 2}, where="test")
 
 
