@@ -84,6 +84,8 @@ def condition_lower_entropy(block: BlockSpectrum) -> Estimate:
 
 def condition_lower_ritz(block: BlockSpectrum) -> Estimate:
     """Return max abs(θ) / min (abs(θ) + residual): a lower bound on κ, open above."""
+    if not any(value for value, _ in extremes(block)):
+        return Estimate.unknown("the matrix is zero")
     scale = scale_of(block)
     if block.eigenvalues is not None:
         magnitudes = np.abs(block.eigenvalues)
@@ -95,8 +97,6 @@ def condition_lower_ritz(block: BlockSpectrum) -> Estimate:
         if block.outliers is not None:
             reaches.append(np.abs(block.outliers.values) + block.outliers.residuals)
         smallest, largest = float(np.concatenate(reaches).min()), scale
-    if largest == 0.0:
-        return Estimate.unknown("the matrix is zero")
     # Below the rounding of the products an eigenvalue cannot be told from zero.
     smallest = max(smallest, block.noise * scale, float(np.finfo(np.float64).eps) * scale)
     bound = largest / smallest

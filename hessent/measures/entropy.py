@@ -33,7 +33,7 @@ Float64Array = NDArray[np.float64]
 _ROUNDING = 1e-9
 
 
-def entropy_gap(block: BlockSpectrum, alpha: float = 1.0) -> Estimate:
+def entropy_gap(block: BlockSpectrum, alpha: float = 1.0, tau_rel: float | None = None) -> Estimate:
     """Return log n − H_α in nats.
 
     Parameters
@@ -42,6 +42,8 @@ def entropy_gap(block: BlockSpectrum, alpha: float = 1.0) -> Estimate:
         Exact or sampled.
     alpha : float
         Rényi order α ≥ 0; `math.inf` is allowed.
+    tau_rel : float, optional
+        τ / max abs(λ), for order 0 alone.
 
     Returns
     -------
@@ -58,9 +60,11 @@ def entropy_gap(block: BlockSpectrum, alpha: float = 1.0) -> Estimate:
     if not any(value for value, _ in extremes(block)):
         return Estimate.unknown("the matrix is zero")
     if alpha == 0.0:
-        return _gap_of_support(block)
+        return _gap_of_support(block, tau_rel)
     sums, functional = gap_functional(block, alpha)
     spread = sums.spread(functional)
+    if not math.isfinite(spread.value):
+        return Estimate.unknown(f"order {alpha:g} needs the largest eigenvalue converged; spend more products")
     if spread.value + spread.half_width < -_ROUNDING:
         raise ValueError(
             f"the entropy gap of block '{block.name}' is negative ({spread.value:.3g}): a bug of hessent"
@@ -87,13 +91,18 @@ def gap_functional(block: BlockSpectrum, alpha: float) -> tuple[SpectralSums, Fu
     functions: list[SpectralFunction] = [absolute, power]
     return (
         SpectralSums(block, functions),
-        lambda s: log_size - (math.log(s[1]) - alpha * math.log(s[0])) / (1.0 - alpha),
+        lambda s: log_size - (_log(s[1]) - alpha * math.log(s[0])) / (1.0 - alpha),
     )
 
 
-def _gap_of_support(block: BlockSpectrum) -> Estimate:
+def _log(power_sum: float) -> float:
+    """Logarithm of a power sum; −∞ where all powers underflowed (a high order and no converged eigenvalue)."""
+    return math.log(power_sum) if power_sum > 0.0 else -math.inf
+
+
+def _gap_of_support(block: BlockSpectrum, tau_rel: float | None) -> Estimate:
     """Gap of order 0: minus the log of the share of eigenvalues beyond τ."""
-    zero = ratios(block)["zero_ratio"]
+    zero = ratios(block, tau_rel)["zero_ratio"]
 
     def gap(share: float | None) -> float | None:
         return None if share is None or share >= 1.0 else -math.log1p(-share)
@@ -101,9 +110,9 @@ def _gap_of_support(block: BlockSpectrum) -> Estimate:
     return Estimate(gap(zero.value), gap(zero.low), gap(zero.high), exact=zero.exact)
 
 
-def entropy(block: BlockSpectrum, alpha: float = 1.0) -> Estimate:
+def entropy(block: BlockSpectrum, alpha: float = 1.0, tau_rel: float | None = None) -> Estimate:
     """Return H_α in nats: log n minus the gap."""
-    gap = entropy_gap(block, alpha)
+    gap = entropy_gap(block, alpha, tau_rel)
     log_size = math.log(block.size)
 
     def mirrored(number: float | None) -> float | None:
@@ -112,8 +121,8 @@ def entropy(block: BlockSpectrum, alpha: float = 1.0) -> Estimate:
     return Estimate(mirrored(gap.value), mirrored(gap.high), mirrored(gap.low), gap.exact, gap.reason)
 
 
-def effective_rank(block: BlockSpectrum, alpha: float = 1.0) -> Estimate:
+def effective_rank(block: BlockSpectrum, alpha: float = 1.0, tau_rel: float | None = None) -> Estimate:
     """Return exp(H_α), a number of eigenvalues between 1 and n; α = 2 is the participation ratio."""
-    own = entropy(block, alpha)
+    own = entropy(block, alpha, tau_rel)
     value, low, high = (None if x is None else math.exp(x) for x in (own.value, own.low, own.high))
     return Estimate(value, low, high, own.exact, own.reason)

@@ -133,6 +133,8 @@ class SpectralSums:
             return math.inf
         total = full.sum(axis=0)
         left_out = np.array([functional(self._fixed + (total - row) / (count - 1)) for row in full])
+        if not np.isfinite(left_out).all():
+            return math.inf
         variance = (count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum())
         return float(stdtrit(count - 1, 0.975)) * math.sqrt(variance)
 

@@ -167,14 +167,15 @@ def mass_beyond(alphas: Float64Array, betas: Float64Array, threshold: float) -> 
     Returns
     -------
     tuple of float
-        Lower and upper bound on the share of the mass at λ > τ (upper: λ ≥ τ). Rigorous up to rounding.
+        Lower and upper bound on the share of the mass at λ > τ; equal where the recurrence closed. Rigorous up to
+        rounding.
     """
     length = steps_taken(betas)
     last = betas[length - 1]
     if last == 0.0:  # the Krylov space is invariant: the Gauss rule is the measure itself
         nodes, vectors = eigh_tridiagonal(alphas[:length], betas[: length - 1])
-        weights = vectors[0] ** 2
-        return float(weights[nodes > threshold].sum()), float(weights[nodes >= threshold].sum())
+        above = float((vectors[0] ** 2)[nodes > threshold].sum())
+        return above, above
     nodes, vectors = eigh_tridiagonal(
         np.append(alphas[:length], _radau_diagonal(alphas[:length], betas[:length], threshold)), betas[:length]
     )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from hessent.estimate import Estimate
-from hessent.measures.functionals import scale_of
+from hessent.measures.functionals import extremes, scale_of
 from hessent.measures.quadrature import mass_beyond
 from hessent.spectrum.model import BlockSpectrum
 
@@ -33,7 +33,7 @@ def relative_tau(block: BlockSpectrum, tau_rel: float | None = None) -> float:
 
 def tau(block: BlockSpectrum, tau_rel: float | None = None) -> float:
     """Return the threshold τ in the unit of the eigenvalues; zero for a zero matrix."""
-    if block.eigenvalues is not None and not np.abs(block.eigenvalues).max(initial=0.0):
+    if not any(value for value, _ in extremes(block)):
         return 0.0
     return relative_tau(block, tau_rel) * scale_of(block)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from hessent.estimate import Estimate
@@ -58,7 +59,7 @@ def compute_measures(
         Rényi order of `entropy`, `entropy_gap` and `effective_rank`; the certified condition number always uses
         order 1.
     tau_rel : float, optional
-        Threshold of the ratios (and damping) relative to max abs(λ).
+        Threshold of the ratios (and of damping and the entropy of order 0) relative to max abs(λ).
 
     Returns
     -------
@@ -72,9 +73,9 @@ def compute_measures(
         "lambda_max": lambda: lambda_max(block),
         "lambda_min": lambda: lambda_min(block),
         **{name: lambda name=name: three[name] for name in three},  # type: ignore[misc]
-        "entropy": lambda: entropy(block, alpha),
-        "entropy_gap": lambda: entropy_gap(block, alpha),
-        "effective_rank": lambda: effective_rank(block, alpha),
+        "entropy": lambda: entropy(block, alpha, tau_rel),
+        "entropy_gap": lambda: entropy_gap(block, alpha, tau_rel),
+        "effective_rank": lambda: effective_rank(block, alpha, tau_rel),
         "condition_lower_entropy": lambda: condition_lower_entropy(block),
         "condition_lower_ritz": lambda: condition_lower_ritz(block),
         "condition_damped": lambda: condition_damped(block, tau_rel),
@@ -112,6 +113,6 @@ def error_budget(block: BlockSpectrum, alpha: float = 1.0) -> dict[str, dict[str
     budget: dict[str, dict[str, float | None]] = {}
     for name, (values, functional) in sums.items():
         spread = values.spread(functional)
-        finite = spread.probes if spread.probes != float("inf") else None
-        budget[name] = {"probes": finite, "quadrature": spread.quadrature, "data": None, "precision": None}
+        probes, quadrature = (part if math.isfinite(part) else None for part in (spread.probes, spread.quadrature))
+        budget[name] = {"probes": probes, "quadrature": quadrature, "data": None, "precision": None}
     return budget
