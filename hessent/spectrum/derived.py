@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 
 from hessent.estimate import Estimate
 
-# Where the half-width of a measure comes from, in the order in which the file stores it.
-BUDGET_PARTS = ("probes", "quadrature", "data", "precision")
-
 Budget = Mapping[str, float | None]
+"""Half-width by origin ("probes", "quadrature", "data", "precision"); None where not measured."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class DerivedMeasures:
     estimates : mapping of str to Estimate
         By measure, in the order of the registry.
     budgets : mapping of str to mapping
-        Per measure with a split error: half-widths by part (`BUDGET_PARTS`), None where not measured.
+        By measure, for those whose error is split.
     """
 
     version: str

@@ -28,7 +28,6 @@ LANCZOS_BLOCK: Encoding = ("lanczos-block", "1")
 OUTLIERS: Encoding = ("outliers", "1")
 PROBES: Encoding = ("probes", "1")
 MEASURES: Encoding = ("measures", "1")
-MEASURE: Encoding = ("measure", "1")
 TENSOR_PROBE: Encoding = ("tensor-probe", "1")
 
 # The first 512 bytes of a file, which HDF5 leaves to the application: who wrote it and the digest of the rest.

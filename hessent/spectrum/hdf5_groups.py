@@ -6,7 +6,6 @@ released can be read.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 from hessent.errors import SpectrumFileError
 from hessent.estimate import Estimate
 from hessent.spectrum import encoding
-from hessent.spectrum.derived import BUDGET_PARTS, DerivedMeasures
+from hessent.spectrum.derived import DerivedMeasures
 from hessent.spectrum.encoding import Encoding
 from hessent.spectrum.hdf5_guard import COMPUTE_AGAIN, GuardedGroup
 from hessent.spectrum.model import (
@@ -37,6 +36,15 @@ _CHECKPOINT_FIELDS: dict[str, tuple[type, ...]] = {
     "optimizer": (dict,),
     "metrics": (dict,),
     "stored_dtype": (str,),
+}
+_ESTIMATE_FIELDS: dict[str, tuple[type, ...]] = {
+    "measure": (str,),
+    "value": (float, int, type(None)),
+    "low": (float, int, type(None)),
+    "high": (float, int, type(None)),
+    "exact": (bool,),
+    "reason": (str, type(None)),
+    "budget": (dict, type(None)),
 }
 _DATA_FIELDS: dict[str, tuple[type, ...]] = {
     "name": (str,),
@@ -163,30 +171,17 @@ def _block_fields(group: GuardedGroup) -> dict[str, Any]:
 
 
 def _read_measures(group: GuardedGroup) -> DerivedMeasures:
-    budgets: dict[str, Mapping[str, float | None]] = {}
-    estimates: dict[str, Estimate] = {}
-    for key in group.text("order").split():
-        measure = group.group(key)
-        estimates[key] = read_group(measure, encoding.MEASURE[0])
-        if measure.has_attribute("budget"):
-            parts = measure.numbers("budget", len(BUDGET_PARTS))
-            budgets[key] = {name: _or_none(part) for name, part in zip(BUDGET_PARTS, parts, strict=True)}
-    return DerivedMeasures(version=group.text("version"), estimates=estimates, budgets=budgets)
-
-
-def _read_measure(group: GuardedGroup) -> Estimate:
-    value = _or_none(group.real("value"))
-    return Estimate(
-        value=value,
-        low=_or_none(group.real("low")),
-        high=_or_none(group.real("high")),
-        exact=group.boolean("exact"),
-        reason=group.text("status") if value is None else None,
+    records = group.typed_records("estimates", _ESTIMATE_FIELDS)
+    return DerivedMeasures(
+        version=group.text("version"),
+        estimates={
+            record["measure"]: Estimate(
+                **{field: record[field] for field in ("value", "low", "high", "exact", "reason")}
+            )
+            for record in records
+        },
+        budgets={record["measure"]: record["budget"] for record in records if record["budget"] is not None},
     )
-
-
-def _or_none(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def _read_outliers(group: GuardedGroup) -> Outliers:
@@ -228,6 +223,5 @@ READERS: dict[Encoding, Callable[[GuardedGroup], Any]] = {
     encoding.OUTLIERS: _read_outliers,
     encoding.PROBES: _read_probes,
     encoding.MEASURES: _read_measures,
-    encoding.MEASURE: _read_measure,
     encoding.TENSOR_PROBE: _read_tensor_probe,
 }

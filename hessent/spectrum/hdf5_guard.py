@@ -84,10 +84,6 @@ class GuardedGroup:
         """Whether the group has a member called `name`."""
         return name in self._group
 
-    def has_attribute(self, name: str) -> bool:
-        """Whether the group has an attribute called `name`."""
-        return name in self._group.attrs
-
     def members(self) -> Iterator[str]:
         """Yield the names of the members, in the order of the file."""
         yield from self._group
@@ -103,7 +99,7 @@ class GuardedGroup:
         """Return the text attribute `name`."""
         value = self._attribute(name, (), "S")
         try:
-            return encoding.decode_text(bytes(value))
+            return encoding.decode_text(bytes(value[()]))
         except ValueError as error:
             raise self.failure(name, f"is not text as hessent writes it ({error})") from error
 
@@ -122,13 +118,9 @@ class GuardedGroup:
         """Return the truth-value attribute `name`."""
         return bool(self._attribute(name, (), "b"))
 
-    def numbers(self, name: str, count: int) -> tuple[float, ...]:
-        """Return the attribute `name` of `count` floating-point numbers; they may be NaN."""
-        return tuple(float(number) for number in self._attribute(name, (count,), "f"))
-
     def pair(self, name: str) -> tuple[float, float]:
         """Return the attribute `name` of two finite numbers."""
-        first, second = self.numbers(name, 2)
+        first, second = (float(number) for number in self._attribute(name, (2,), "f"))
         if not (math.isfinite(first) and math.isfinite(second)):
             raise self.failure(name, "holds numbers that are not finite")
         return first, second
@@ -160,7 +152,18 @@ class GuardedGroup:
 
     def typed_mapping(self, name: str, fields: Mapping[str, tuple[type, ...]]) -> Mapping[str, Any]:
         """Return the JSON document `name`, an object of exactly these fields, each of one of its types."""
-        document = self.mapping(name)
+        return self._typed(name, self.mapping(name), fields)
+
+    def typed_records(self, name: str, fields: Mapping[str, tuple[type, ...]]) -> list[Mapping[str, Any]]:
+        """Return the JSON document `name`, a list of objects of exactly these fields."""
+        document = self._json(name)
+        if not isinstance(document, list) or not all(isinstance(entry, dict) for entry in document):
+            raise self.failure(name, "is not a list of JSON objects")
+        return [self._typed(name, entry, fields) for entry in document]
+
+    def _typed(
+        self, name: str, document: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]]
+    ) -> Mapping[str, Any]:
         wrong = [
             field
             for field in sorted(document.keys() | fields.keys())
@@ -188,10 +191,11 @@ class GuardedGroup:
             raise self.failure(name, f"is a {type(member).__name__.lower()}, not a {kind.__name__.lower()}")
         return member
 
-    def _attribute(self, name: str, shape: tuple[int, ...], kinds: str) -> Any:
-        if name not in self._group.attrs:
+    def _attribute(self, name: str, shape: tuple[int, ...], kinds: str) -> NDArray[Any]:
+        if not h5py.h5a.exists(self._group.id, name.encode()):
             raise self.failure(name, "is missing")
-        attribute = self._group.attrs.get_id(name)
+        # The low-level call opens the attribute once; a file of many blocks has thousands of them.
+        attribute = h5py.h5a.open(self._group.id, name.encode())
         dtype = attribute.dtype
         if attribute.shape != shape or dtype.kind not in kinds:
             raise self.failure(
@@ -199,7 +203,9 @@ class GuardedGroup:
             )
         if dtype.itemsize * math.prod(shape) > MAX_ATTRIBUTE_BYTES:
             raise self.failure(name, f"declares {dtype.itemsize:,} bytes")
-        return self._group.attrs[name]
+        value = np.zeros(shape, dtype)
+        attribute.read(value)
+        return value
 
     def _array(self, name: str, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         dataset = self._member(name, h5py.Dataset)

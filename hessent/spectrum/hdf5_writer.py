@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import h5py
@@ -19,7 +20,7 @@ from hessent import __version__
 from hessent.estimate import Estimate
 from hessent.spectrum import encoding
 from hessent.spectrum.atomic_file import write_atomically
-from hessent.spectrum.derived import BUDGET_PARTS, Budget
+from hessent.spectrum.derived import Budget
 from hessent.spectrum.encoding import Encoding
 from hessent.spectrum.model import BlockSpectrum, Outliers, ProbeRuns, Spectrum, TensorProbe
 
@@ -51,7 +52,7 @@ def write_spectrum(
         Block name -> measure -> estimate, at Rényi order 1 and the default threshold: kept for readers that cannot
         wait until they are derived from the coefficients.
     budgets : mapping, optional
-        Block name -> measure -> half-width by part (`BUDGET_PARTS`), kept with the measures.
+        Block name -> measure -> half-width by origin, kept with the measures.
 
     Raises
     ------
@@ -151,20 +152,11 @@ def _write_probes(group: h5py.Group, probes: ProbeRuns) -> None:
 
 def _write_measures(block: h5py.Group, estimates: Mapping[str, Estimate], budgets: Mapping[str, Budget]) -> None:
     group = _group(block, "measures", encoding.MEASURES)
-    _put(group, version=__version__, order=" ".join(estimates))
-    for key in sorted(estimates):
-        estimate = estimates[key]
-        measure = _group(group, key, encoding.MEASURE)
-        _put(measure, exact=estimate.exact, status=estimate.reason or "known")
-        for name in ("value", "low", "high"):
-            measure.attrs[name] = _or_nan(getattr(estimate, name))
-        if key in budgets:
-            parts = [_or_nan(budgets[key].get(part)) for part in BUDGET_PARTS]
-            measure.attrs["budget"] = np.array(parts, dtype="<f8")
-
-
-def _or_nan(number: float | None) -> np.float64:
-    return np.float64(np.nan if number is None else number)
+    _put(group, version=__version__)
+    records = [
+        {"measure": name, **asdict(estimate), "budget": budgets.get(name)} for name, estimate in estimates.items()
+    ]
+    _write_json(group, "estimates", records)
 
 
 def _write_tensor_probe(group: h5py.Group, probe: TensorProbe) -> None:

@@ -151,7 +151,7 @@ def test_every_group_says_its_type_and_version(tmp_path):
             lambda name, item: kinds.append((name, dict(item.attrs))) if isinstance(item, h5py.Group) else None
         )
         assert file.attrs["encoding-type"] == b"spectrum"
-    assert len(kinds) == 13
+    assert len(kinds) == 12
     assert all(attributes["encoding-version"] == b"1" for _, attributes in kinds)
 
 
