@@ -69,7 +69,7 @@ def _markdown_lines(table: Table) -> list[str]:
 
 
 def _rule(column: Column) -> str:
-    return ":--" if column.kind in ("name", "text", "flags") else "--:"
+    return ":--" if column.kind in ("name", "text", "prose", "flags") else "--:"
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ def architectures_table(entries: Sequence[Architecture]) -> Table:
         columns=(
             Column("name", "name", "name"),
             Column("family", "family"),
-            Column("summary", "is"),
+            Column("summary", "is", "prose"),
             Column("default_loss", "loss"),
             Column("source", "from"),
         ),
@@ -42,10 +42,10 @@ def architecture_table(entry: Architecture) -> Table:
     return Table(
         columns=(
             Column("option", "option", "name"),
-            Column("type", "type"),
+            Column("type", "type", "prose"),
             Column("default", "default"),
             Column("decided_by", "decided by"),
-            Column("help", "meaning"),
+            Column("help", "meaning", "prose"),
         ),
         rows=tuple(
             (
@@ -77,9 +77,9 @@ def sources_table(sources: Sequence[DataSource]) -> Table:
     return Table(
         columns=(
             Column("name", "name", "name"),
-            Column("form", "is written"),
-            Column("summary", "reads"),
-            Column("needs", "needs", priority=1),
+            Column("form", "is written", "name"),
+            Column("summary", "reads", "prose"),
+            Column("needs", "needs", audience="programs"),
         ),
         rows=tuple((source.name, source.form, source.summary, source.needs) for source in sources),
         notes=(
@@ -94,9 +94,9 @@ def source_table(source: DataSource) -> Table:
     return Table(
         columns=(
             Column("parameter", "parameter", "name"),
-            Column("form", "form"),
+            Column("form", "form", "prose"),
             Column("default", "default"),
-            Column("help", "meaning"),
+            Column("help", "meaning", "prose"),
         ),
         rows=tuple(
             (name, " | ".join(parameter.choices) or parameter.form, _typed(parameter.default), parameter.help)

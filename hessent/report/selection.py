@@ -139,11 +139,11 @@ def select_blocks(entry: SpectrumEntry, selection: Selection) -> list[MeasuredBl
     names = [block.name for block in entry.spectrum.blocks]
     for pattern in selection.blocks:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            near = suggest(pattern, names)
             raise UsageError(
-                f"--block '{pattern}' matches no block",
+                f"--block '{pattern}' matches no block" + (f"; {near}" if near else ""),
                 where=entry.file,
                 expected=f"a glob for one of {len(names)} blocks: {', '.join(names[:8])}{', …' * (len(names) > 8)}",
-                fix=suggest(pattern, names),
             )
     chosen = [
         MeasuredBlock(block, entry.measures_of(block, selection.alpha))
@@ -158,8 +158,10 @@ def select_blocks(entry: SpectrumEntry, selection: Selection) -> list[MeasuredBl
 
 def _check_known(option: str, name: str, known: tuple[str, ...]) -> None:
     if name not in known:
+        near = suggest(name, known)
         raise UsageError(
-            f"{option} '{name}': there is no such measure", expected=", ".join(known), fix=suggest(name, known)
+            f"{option} '{name}': there is no such measure" + (f"; {near}" if near else ""),
+            expected=", ".join(known),
         )
 
 

@@ -14,7 +14,7 @@ from hessent.estimate import Estimate
 from hessent.report.names import printable
 from hessent.report.numbers import UNKNOWN, Formatted, NumberKind, format_estimate, format_number
 
-CellKind = Literal["name", "text", "count", "number", "flags", "estimate", "bracket", "lower-bound"]
+CellKind = Literal["name", "text", "prose", "count", "number", "flags", "estimate", "bracket", "lower-bound"]
 Cell = str | int | float | bool | Estimate | tuple[str, ...] | None
 
 
@@ -29,8 +29,8 @@ class Column:
     title : str
         Its header for people.
     kind : str
-        What its cells hold: names (untrusted text), text, counts, plain numbers, flags, or estimates shown as
-        value ± error, as a bracket, or as a lower bound.
+        What its cells hold: names (untrusted text), text, prose (text that may be folded between words), counts,
+        plain numbers, flags, or estimates shown as value ± error, as a bracket, or as a lower bound.
     audience : {"all", "people", "programs"}
         Who sees it.
     priority : int

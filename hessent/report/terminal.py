@@ -7,8 +7,10 @@ a note says which.  Off a terminal nothing is left out.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
@@ -18,9 +20,9 @@ from hessent.report.numbers import Formatted
 from hessent.report.tables import Column, Table, footnotes, for_people, format_cell
 
 COMFORTABLE_WIDTH = 120  # what is aimed at where the output has no width
-_LEAST_NAME_WIDTH = 12
+_LEAST_WIDTHS = {"name": 12, "prose": 20}  # what may be folded, and how far; a number never is
 _STYLES = {"flags": "yellow"}
-_LEFT_ALIGNED = ("name", "text", "flags")
+_LEFT_ALIGNED = ("name", "text", "prose", "flags")
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,25 @@ class _Lane:
     """One column ready to print."""
 
     column: Column
-    cells: tuple[str, ...]  # all of one width
+    cells: tuple[str, ...]
     width: int
+
+    @property
+    def least_width(self) -> int:
+        """How narrow it can be made."""
+        least = _LEAST_WIDTHS.get(self.column.kind, self.width)
+        return max(min(self.width, least), cell_len(self.column.title))
+
+    def lines(self, index: int) -> list[str]:
+        """Return the cell in row `index`, folded to the column's width and padded."""
+        text = self.cells[index]
+        pieces = [text] if cell_len(text) <= self.width else _folded(text.rstrip(), self.width, self.column.kind)
+        return [self.pad(piece) for piece in pieces]
+
+    def pad(self, text: str) -> str:
+        """Return `text` at the column's width, at its side."""
+        blank = " " * (self.width - cell_len(text))
+        return text + blank if self.column.kind in _LEFT_ALIGNED else blank + text
 
 
 def table_lines(table: Table, width: int | None) -> list[Text]:
@@ -66,14 +85,15 @@ def table_lines(table: Table, width: int | None) -> list[Text]:
         notes.append(f"Too narrow for: {titles}. A wider terminal or --format csv shows all.")
     lines = _fact_lines(table)
     if table.rows:
-        lines += _grid_lines(lanes, gap, width)
+        lines += _grid_lines(lanes, gap)
     return lines + [Text(note, style="dim") for note in notes]
 
 
 def _fact_lines(table: Table) -> list[Text]:
     indent = max((cell_len(label) for label, _ in table.facts), default=0)
     lines = [
-        Text.assemble((_pad_right(label, indent), "dim"), "  ", printable(text)) for label, text in table.facts
+        Text.assemble((label + " " * (indent - cell_len(label)), "dim"), "  ", printable(text))
+        for label, text in table.facts
     ]
     return [*lines, Text()] if lines else []
 
@@ -87,14 +107,33 @@ def _fit(table: Table, width: int | None) -> tuple[list[_Lane], int, list[Column
             lanes = [_lane(table, index, spacing) for index in shown]
             if _total(lanes, spacing.gap) <= (width or COMFORTABLE_WIDTH):
                 return lanes, spacing.gap, hidden
-        droppable = [index for index in shown if table.columns[index].priority]
         if width is None:
             return [_lane(table, index, _SPACINGS[0]) for index in shown], _SPACINGS[0].gap, hidden
+        droppable = [index for index in shown if table.columns[index].priority]
+        for spacing in _SPACINGS[2:]:
+            lanes = _squeezed([_lane(table, index, spacing) for index in shown], width, spacing.gap, "prose")
+            if _total(lanes, spacing.gap) <= width:
+                return lanes, spacing.gap, hidden
         if not droppable:
-            return lanes, spacing.gap, hidden
+            return _squeezed(lanes, width, spacing.gap, "name"), spacing.gap, hidden
         worst = max(droppable, key=lambda index: table.columns[index].priority)
         shown.remove(worst)
         hidden.append(table.columns[worst])
+
+
+def _squeezed(lanes: Sequence[_Lane], width: int, gap: int, kind: str) -> list[_Lane]:
+    """Take from the widest columns of a kind until all fit into `width`, or nothing more can be taken."""
+    widths = [lane.width for lane in lanes]
+    while sum(widths) + gap * (len(lanes) - 1) > width:
+        soft = [
+            index
+            for index, lane in enumerate(lanes)
+            if lane.column.kind == kind and widths[index] > lane.least_width
+        ]
+        if not soft:
+            break
+        widths[max(soft, key=lambda index: widths[index])] -= 1
+    return [replace(lane, width=width) for lane, width in zip(lanes, widths, strict=True)]
 
 
 def _lane(table: Table, index: int, spacing: _Spacing) -> _Lane:
@@ -103,9 +142,7 @@ def _lane(table: Table, index: int, spacing: _Spacing) -> _Lane:
     texts = _below_each_other(cells, spacing.separator) if spacing.aligned else None
     if texts is None:
         texts = [cell.joined(spacing.separator) for cell in cells]
-    width = max([cell_len(column.title), *(cell_len(text) for text in texts)])
-    pad = _pad_right if column.kind in _LEFT_ALIGNED else _pad_left
-    return _Lane(column, tuple(pad(text, width) for text in texts), width)
+    return _Lane(column, tuple(texts), max([cell_len(column.title), *(cell_len(text) for text in texts)]))
 
 
 def _below_each_other(cells: Sequence[Formatted], separator: str) -> list[str] | None:
@@ -114,9 +151,11 @@ def _below_each_other(cells: Sequence[Formatted], separator: str) -> list[str] |
     if not errors:
         return None
     values = max(cell_len(cell.value) for cell in cells)
-    blank = " " * (len(separator) + errors)
     return [
-        _pad_left(cell.value, values) + (separator + _pad_right(cell.error, errors) if cell.error else blank)
+        " " * (values - cell_len(cell.value))
+        + cell.value
+        + (separator + cell.error if cell.error else " " * len(separator))
+        + " " * (errors - cell_len(cell.error))
         for cell in cells
     ]
 
@@ -125,46 +164,29 @@ def _total(lanes: Sequence[_Lane], gap: int) -> int:
     return sum(lane.width for lane in lanes) + gap * (len(lanes) - 1)
 
 
-def _grid_lines(lanes: Sequence[_Lane], gap: int, width: int | None) -> list[Text]:
-    first, *others = lanes
-    name_width = first.width
-    if width is not None:  # a name too long for the terminal is folded, numbers never
-        name_width = max(min(name_width, _LEAST_NAME_WIDTH), min(name_width, width - _total(others, gap) - gap))
+def _grid_lines(lanes: Sequence[_Lane], gap: int) -> list[Text]:
     between = " " * gap
-    header = [_pad_right(first.column.title, name_width), *(_title(lane) for lane in others)]
-    lines = [
-        Text(between.join(header).rstrip(), style="bold"),
-        Text("─" * (name_width + sum(lane.width + gap for lane in others)), style="dim"),
-    ]
-    for index, name in enumerate(first.cells):
-        start, *folded = _fold(name.rstrip(), name_width)
-        line = Text(_pad_right(start, name_width))
-        for lane in others:
-            line.append(between)
-            line.append(lane.cells[index], style=_STYLES.get(lane.column.kind, ""))
-        line.rstrip()
-        lines += [line, *(Text("  " + part) for part in folded)]
+    header = between.join(lane.pad(lane.column.title) for lane in lanes)
+    lines = [Text(header.rstrip(), style="bold"), Text("─" * _total(lanes, gap), style="dim")]
+    for index in range(len(lanes[0].cells)):
+        for pieces in zip_longest(*(lane.lines(index) for lane in lanes)):
+            line = Text()
+            for lane, piece in zip(lanes, pieces, strict=True):
+                line.append(between if line else "")
+                line.append(piece or " " * lane.width, style=_STYLES.get(lane.column.kind, ""))
+            line.rstrip()
+            lines.append(line)
     return lines
 
 
-def _title(lane: _Lane) -> str:
-    pad = _pad_right if lane.column.kind in _LEFT_ALIGNED else _pad_left
-    return pad(lane.column.title, lane.width)
-
-
-def _fold(name: str, width: int) -> list[str]:
-    """Cut a name into pieces of at most `width` cells; the ones after the first leave room for an indent."""
+def _folded(text: str, width: int, kind: str) -> list[str]:
+    """Cut a text into pieces of at most `width` cells: prose between words, a name anywhere, then indented."""
+    if kind == "prose":
+        return textwrap.wrap(text, width)
     pieces: list[str] = []
-    while cell_len(name) > width - 2 * bool(pieces) and name:
-        piece = set_cell_size(name, max(width - 2 * bool(pieces), 1)).rstrip()
-        pieces.append(piece)
-        name = name[len(piece) :]
-    return [*pieces, name] if name or not pieces else pieces
-
-
-def _pad_left(text: str, width: int) -> str:
-    return " " * (width - cell_len(text)) + text
-
-
-def _pad_right(text: str, width: int) -> str:
-    return text + " " * (width - cell_len(text))
+    while text:
+        indent = "  " if pieces else ""
+        piece = set_cell_size(text, max(width - len(indent), 1)).rstrip() or text[0]
+        pieces.append(indent + piece)
+        text = text[len(piece) :]
+    return pieces

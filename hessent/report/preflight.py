@@ -1,0 +1,137 @@
+"""What a run would do, as data, table and JSON (`hessent.preflight/1`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hessent.report.tables import Column, Table
+from hessent.spectrum.model import CheckpointInfo, DataInfo
+
+SCHEMA = "hessent.preflight/1"
+
+
+@dataclass(frozen=True)
+class PlannedBlock:
+    """One block: its size n, how it would be treated, and the products expected."""
+
+    name: str
+    size: int
+    method: str
+    matvecs: int
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """The plan of a run.
+
+    Attributes
+    ----------
+    checkpoint, data
+        What would be measured.
+    loss, output, device, dtype, engine : str
+    num_params, batch_size : int
+    blocks : tuple of PlannedBlock
+    seconds : float
+        Time expected for all products, from one timed product per block.
+    memory_expected, memory_available : int
+        Bytes for gradient graphs and vectors.
+    problems, notes : tuple of str
+        What stands in the way; what was assumed.
+    """
+
+    checkpoint: CheckpointInfo
+    data: DataInfo
+    loss: str
+    output: str
+    num_params: int
+    batch_size: int
+    device: str
+    dtype: str
+    engine: str
+    blocks: tuple[PlannedBlock, ...]
+    seconds: float
+    memory_expected: int
+    memory_available: int
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def matvecs(self) -> int:
+        """Products expected in all."""
+        return sum(block.matvecs for block in self.blocks)
+
+
+def preflight_table(plan: Preflight) -> Table:
+    """Return one row per block; the plan's facts stand above."""
+    facts = [
+        ("checkpoint", f"{plan.checkpoint.path} · {plan.checkpoint.arch} · {plan.num_params:,} parameters"),
+        ("data", f"{plan.data.name} · {plan.data.samples:,} of {plan.data.available:,} samples · {plan.loss}"),
+        ("machine", f"{plan.device} · {plan.dtype} · engine {plan.engine} · micro-batch {plan.batch_size:,}"),
+        (
+            "expected",
+            f"{plan.matvecs:,} products · about {_duration(plan.seconds)} · {_size(plan.memory_expected)}",
+        ),
+        ("allowed", f"{_size(plan.memory_available)} for gradient graphs and vectors"),
+        ("output", plan.output),
+    ]
+    facts += [("in the way", problem) for problem in plan.problems]
+    return Table(
+        columns=(
+            Column("block", "block", "name"),
+            Column("size", "size", "count"),
+            Column("method", "how", "text"),
+            Column("matvecs", "products", "count"),
+        ),
+        rows=tuple((block.name, block.size, block.method, block.matvecs) for block in plan.blocks),
+        facts=tuple(facts),
+        notes=("nothing was measured; without --dry-run this is what would be done (sampled blocks: at first)",),
+    )
+
+
+def preflight_document(plan: Preflight) -> dict[str, Any]:
+    """Return the JSON document of a plan."""
+    synthetic = {"synthetic": True} if plan.data.synthetic else {}
+    return {
+        "schema": SCHEMA,
+        "checkpoint": {
+            "path": plan.checkpoint.path,
+            "sha256": plan.checkpoint.sha256,
+            "step": plan.checkpoint.step,
+            "progress": plan.checkpoint.progress,
+            "arch": plan.checkpoint.arch,
+        },
+        "data": {
+            "name": plan.data.name,
+            "samples": plan.data.samples,
+            "sha256": plan.data.sha256,
+            **synthetic,
+        },
+        "loss": plan.loss,
+        "curvature": "hessian",
+        "output": plan.output,
+        "num_params": plan.num_params,
+        "batch_size": plan.batch_size,
+        "device": plan.device,
+        "dtype": plan.dtype,
+        "engine": plan.engine,
+        "blocks": [
+            {"name": block.name, "size": block.size, "method": block.method, "matvecs": block.matvecs}
+            for block in plan.blocks
+        ],
+        "matvecs": plan.matvecs,
+        "seconds": plan.seconds,
+        "memory": {"expected": plan.memory_expected, "available": plan.memory_available},
+        "problems": list(plan.problems),
+        "notes": list(plan.notes),
+    }
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 2**30:.1f} GiB" if nbytes >= 2**30 else f"{max(nbytes / 2**20, 1):.0f} MiB"
