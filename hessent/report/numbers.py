@@ -127,16 +127,19 @@ def _round_bound(number: float, rounding: str, digits: int = _BOUND_DIGITS) -> s
     decimals = digits - 1 - _exponent(number)
     if _FIXED_FROM <= abs(number) < _FIXED_BELOW:
         return _directed(number, decimals, rounding)
-    rounded = Decimal(number).quantize(Decimal(1).scaleb(-decimals), rounding=rounding)
+    rounded = _as_meant(number).quantize(Decimal(1).scaleb(-decimals), rounding=rounding)
     return _short_exponent(f"{rounded:.{digits - 1}e}")
 
 
 def _directed(number: float, decimals: int, rounding: str) -> str:
     """Return `number` rounded down or up at a decimal place, in fixed notation."""
-    # What binary writes as 0.42000000000000004 is meant as 0.42: strip the representation error first.
-    meant = Decimal(f"{number:.12g}")
-    rounded = meant.quantize(Decimal(1).scaleb(-decimals), rounding=rounding)
+    rounded = _as_meant(number).quantize(Decimal(1).scaleb(-decimals), rounding=rounding)
     return f"{rounded + 0:.{max(decimals, 0)}f}"
+
+
+def _as_meant(number: float) -> Decimal:
+    """What binary holds as 0.42000000000000004 is meant as 0.42; it must not be rounded up from there."""
+    return Decimal(f"{number:.12g}")
 
 
 def _decimals(error: float) -> int:
