@@ -12,13 +12,15 @@ from typing import Any
 
 from hessent.checkpoint.listing import printable, shown_list
 from hessent.checkpoint.regular_file import open_regular
-from hessent.checkpoint.strict_json import MAX_BYTES, parse_object
+from hessent.checkpoint.strict_json import parse_object
 from hessent.errors import CheckpointError
 
 SAFE_FILES = ("model.safetensors", "model.safetensors.index.json")
 TORCH_FILE = "pytorch_model.bin"
 TRAINER_FILES = (*SAFE_FILES, TORCH_FILE)
 TRAINER_STATE = "trainer_state.json"
+# Beyond that it is the log of a very long run, and not worth the memory for two numbers.
+MAX_TRAINER_STATE = 8 * 2**20
 CONVERTER = "python -m torch.distributed.checkpoint.format_utils"
 
 
@@ -80,7 +82,8 @@ def trainer_steps(folder: str) -> tuple[int | None, int | None]:
     Returns
     -------
     tuple of (int or None, int or None)
-        `global_step` and `max_steps`; None where the file or the entry is missing or not positive.
+        `global_step` and `max_steps`; None where the file or the entry is missing or no count, or the file is
+        larger than 8 MB.
 
     Raises
     ------
@@ -90,8 +93,10 @@ def trainer_steps(folder: str) -> tuple[int | None, int | None]:
     path = os.path.join(folder, TRAINER_STATE)
     if not os.path.lexists(path):
         return None, None
-    with open_regular(path) as (handle, _):
-        state = parse_object(handle.read(MAX_BYTES + 1), path, "trainer state")
+    with open_regular(path) as (handle, stamp):
+        if stamp.size > MAX_TRAINER_STATE:
+            return None, None
+        state = parse_object(handle.read(MAX_TRAINER_STATE), path, "trainer state")
     step, total_steps = (_count(state.get(key)) for key in ("global_step", "max_steps"))
     if step is not None and total_steps is not None and total_steps < max(step, 1):
         total_steps = None

@@ -47,7 +47,7 @@ def load_into(
     model: nn.Module,
     tensors: Mapping[str, Tensor],
     *,
-    rename: Callable[[str], str] | None = None,
+    rename: Callable[[str], str | None] | None = None,
     where: str,
 ) -> MatchReport:
     """Copy a checkpoint's values into a module's parameters and buffers.
@@ -99,7 +99,7 @@ def load_into(
 
 
 def _best_reading(
-    tensors: Mapping[str, Tensor], wanted: ModuleNames, rename: Callable[[str], str] | None
+    tensors: Mapping[str, Tensor], wanted: ModuleNames, rename: Callable[[str], str | None] | None
 ) -> tuple[StrippedNames, dict[str, str]]:
     """Choose how many common prefixes to remove: as few as give the most names of the module."""
     readings = [(reading, _renamed(reading, rename)) for reading in _readings(tensors)]
@@ -117,10 +117,12 @@ def _readings(tensors: Mapping[str, Tensor]) -> Iterator[StrippedNames]:
         yield reading
 
 
-def _renamed(reading: StrippedNames, rename: Callable[[str], str] | None) -> dict[str, str]:
+def _renamed(reading: StrippedNames, rename: Callable[[str], str | None] | None) -> dict[str, str]:
     sources: dict[str, str] = {}
     for source, bare in reading.names.items():
         name = rename(bare) if rename is not None else bare
+        if name is None:  # a key that the architecture knows and has no use for
+            continue
         if name in sources:
             raise CheckpointError(f"{shown(source)} and {shown(sources[name])} both mean {shown(name)}")
         sources[name] = source

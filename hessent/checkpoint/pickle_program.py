@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import pickletools
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -64,7 +65,9 @@ def walk_pickle(stream: io.BytesIO, where: str) -> tuple[Any, Claims]:
     walk = _Walk()
     damage: Exception | None = None
     try:
-        result = walk.run(stream)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an odd escape in a string of an old protocol
+            result = walk.run(stream)
     except (ImplausibleError, ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         damage, result = error, None
     if walk.forbidden:

@@ -30,7 +30,17 @@ from hessent.checkpoint.stored import StoredTensor, TensorInfo, stored_dtype
 from hessent.checkpoint.torch_files import TorchFile
 from hessent.errors import CheckpointError
 
-__all__ = ["Checkpoint", "LoadedTensors", "TensorInfo", "TensorSource", "open_checkpoint"]
+__all__ = [
+    "INDEX_SUFFIX",
+    "OPTIMIZER_SUFFIX",
+    "SAFETENSORS_SUFFIX",
+    "TORCH_SUFFIXES",
+    "Checkpoint",
+    "LoadedTensors",
+    "TensorInfo",
+    "TensorSource",
+    "open_checkpoint",
+]
 
 SAFETENSORS_SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"

@@ -15,8 +15,8 @@ from hessent.checkpoint.listing import shown
 from hessent.errors import CheckpointError
 
 MAX_BYTES = 16 * 2**20
-# An index of 200,000 tensors has as many colons; the log in a trainer's state may have several times that.
-MAX_COLONS = 600_000
+# An index of 200,000 tensors has as many colons; the log in a trainer's state may have more.
+MAX_COLONS = 400_000
 MAX_MARKS = 2_000_000
 # A member of a header is `{"dtype": …, "shape": […], "data_offsets": […]}`: 64 lengths of 19 digits, and spaces.
 MAX_MEMBER = 4096
@@ -116,7 +116,7 @@ def members(text: str, long_member: str, long_limit: int) -> Iterator[tuple[str,
             end = position + long_limit
         elif (end := text.find("}", position) + 1) - position > MAX_MEMBER:
             raise _RefusedError(f"the entry {shown(key)} is too long")
-        value, length = _object_at(text[position:end], key)
+        value, length = _object_at(text[position:end], key, cut=end < len(text))
         yield key, value
         position += length
         closing = _CLOSING.match(text, position)
@@ -137,13 +137,16 @@ def _expect(mark: re.Pattern[str], text: str, position: int) -> int:
     return found.end()
 
 
-def _object_at(text: str, key: str) -> tuple[dict[str, Any], int]:
+def _object_at(text: str, key: str, *, cut: bool) -> tuple[dict[str, Any], int]:
     if not text.startswith("{"):
         raise _RefusedError(f"the entry {shown(key)} is not an object")
     try:
         return cast(tuple[dict[str, Any], int], _DECODER.raw_decode(text))
     except RecursionError:
         raise _RefusedError("it is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        reason = f"does not end within {len(text):,} characters" if cut else f"is damaged ({error})"
+        raise _RefusedError(f"the entry {shown(key)} {reason}") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from typing import Any
 from hessent.checkpoint.listing import shown
 from hessent.errors import CheckpointError
 
-# The sources of the data room that read nothing, and those that read a path.
+# The sources of the data room that read nothing, and those that read a path.  "hf:" is not among them: opening a
+# folder of that library's passes through more of other people's code than a downloaded file may ask for.
 GENERATED_SOURCES = ("digits", "synthetic")
 PATH_SOURCES = ("arrays", "cifar10", "images", "tokens")
 
