@@ -28,11 +28,13 @@ def shapes_from(name: str, **options: Any) -> dict[str, tuple[int, ...]]:
 
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Give every tensor, norm statistics included, numbers of its own; put the network in eval mode."""
+    """Give all tensors, norm statistics too, numbers that let signals through; return it in eval mode."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, tensor in model.state_dict().items():
-            if tensor.is_floating_point():
-                numbers = torch.rand(tensor.shape, generator=generator)
-                tensor.copy_(numbers + 0.5 if key.endswith("running_var") else 0.4 * numbers - 0.2)
+            scale = tensor.ndim == 1 and key.endswith((".weight", ".running_var"))
+            if scale:  # of a norm
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+            elif tensor.is_floating_point():
+                tensor.copy_(torch.randn(tensor.shape, generator=generator) / max(tensor[0].numel(), 4) ** 0.5)
     return model.eval()

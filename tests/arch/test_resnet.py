@@ -76,6 +76,7 @@ def test_variant_names_give_the_same_network() -> None:
     assert built.rename is not None
     built.model.load_state_dict({built.rename(key): tensor for key, tensor in state.items()})  # type: ignore[misc]
     images = torch.randn(3, 1, 8, 8)
+    assert reference(images).std(dim=0).max() > 0.01  # the images reach the answer
     assert torch.equal(built.model.eval()(images), reference(images))
 
 
@@ -113,6 +114,7 @@ def test_forward_is_the_residual_formula() -> None:
     pooled = (inner + stem).relu().mean(dim=(2, 3))
     expected = pooled @ state["fc.weight"].T + state["fc.bias"]
     torch.testing.assert_close(model(images), expected)
+    assert (expected[0] - expected[1]).abs().max() > 0.01  # the images reach the answer
 
 
 @pytest.mark.parametrize(
