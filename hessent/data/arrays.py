@@ -129,7 +129,7 @@ def _read_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> 
                 fix="save them with a numeric dtype, all samples of one shape",
             )
         count = math.prod(shape)
-        if min(shape, default=0) < 0 or stream.tell() + count * dtype.itemsize != member.file_size:
+        if stream.tell() + count * dtype.itemsize != member.file_size:
             raise ValueError(f"'{member.filename}' declares {shape} {dtype}, but holds {member.file_size:,} bytes")
         array = np.frombuffer(stream.read(), dtype=dtype)
     return array.reshape(shape, order="F" if fortran else "C")

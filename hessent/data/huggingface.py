@@ -13,6 +13,7 @@ import numpy as np
 
 from hessent.data.array_pair import dataset_of_arrays
 from hessent.data.dataset import Dataset
+from hessent.data.image_decoding import EIGHT_BIT_MODES
 from hessent.data.request import DataRequest
 from hessent.errors import DataError, suggest
 
@@ -56,7 +57,7 @@ def open_huggingface(request: DataRequest) -> Dataset:
         name=request.name,
         split=request.split,
         splits=splits,
-        classes=request.parameters["classes"],
+        classes=request.parameters["classes"] or _declared_classes(table, columns[1]),
         normalize=request.parameters["normalize"],
         layout=request.parameters["layout"],
     )
@@ -75,7 +76,7 @@ def _choose_split(loaded: Any, request: DataRequest) -> tuple[Any, tuple[str, ..
 
 
 def _column(values: Any, column: str, where: str) -> np.ndarray[Any, Any]:
-    rows = [np.asarray(value) for value in values]
+    rows = [_row(value, column, where) for value in values]
     shapes = {row.shape for row in rows}
     if len(shapes) > 1:
         listed = ", ".join(str(shape) for shape in sorted(shapes)[:3])
@@ -85,3 +86,22 @@ def _column(values: Any, column: str, where: str) -> np.ndarray[Any, Any]:
             fix="make them one shape (map, pad, resize)",
         )
     return np.stack(rows) if rows else np.zeros((0,), dtype=np.float32)
+
+
+def _row(value: Any, column: str, where: str) -> np.ndarray[Any, Any]:
+    """Return one value as an array; an image of Pillow's as (H, W) when it is grey, else (3, H, W)."""
+    if not hasattr(value, "getbands"):
+        return np.asarray(value)
+    if value.mode not in EIGHT_BIT_MODES:
+        raise DataError(
+            f"'{column}' holds images of mode {value.mode}", where=where, expected="eight bits per channel"
+        )
+    if value.mode in ("1", "L"):
+        return np.asarray(value.convert("L"))
+    return np.asarray(value.convert("RGB")).transpose(2, 0, 1)
+
+
+def _declared_classes(table: Any, column: str) -> int | None:
+    """Return the number of classes that a label column declares: a split may lack some of them."""
+    count = getattr(table.features[column], "num_classes", None)
+    return count if isinstance(count, int) else None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hessent.errors import DataError
 
-_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")  # eight bits a channel: more would be cut off silently
+EIGHT_BIT_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")  # what has more would be cut off silently
 _MOST_PIXELS = 64_000_000
 
 
@@ -59,10 +59,10 @@ class ImageDecoder:
             If it is no sound image, too large, or has more than eight bits per channel.
         """
         image_module = import_pillow(where)
-        broken = (OSError, ValueError, SyntaxError, EOFError, Warning, image_module.DecompressionBombError)
+        broken = (OSError, ValueError, SyntaxError, EOFError, image_module.DecompressionBombError)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error")  # Pillow only warns of some of what it finds wrong
+                warnings.simplefilter("ignore")  # of odd marks beside the pixels; sizes have their own limit
                 image = image_module.open(io.BytesIO(content), formats=("PNG", "JPEG"))
                 self._check(image, what, where)
                 image = self._fit(image.convert("L" if self.channels == 1 else "RGB"), where)
@@ -84,7 +84,7 @@ class ImageDecoder:
                 where=where,
                 expected=f"at most {_MOST_PIXELS:,}",
             )
-        if image.mode not in _MODES:
+        if image.mode not in EIGHT_BIT_MODES:
             raise DataError(
                 f"{what} has pixels of mode {image.mode}",
                 where=where,

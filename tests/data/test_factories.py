@@ -183,6 +183,11 @@ def test_what_is_wrong_is_told_with_the_sample(file, factory, message):
     assert str(file) in str(caught.value)
 
 
+def test_the_sample_named_is_its_number_in_the_data_not_in_the_batch(file):
+    with pytest.raises(DataError, match="sample 5 is 3"):
+        open_dataset(f"{file}:mislabelled").fetch(torch.tensor([1, 5]))
+
+
 def test_a_file_that_fails_to_import_is_an_input_error(tmp_path):
     (tmp_path / "bad.py").write_text("import no_such_package_at_all\n")
     for name, message in [

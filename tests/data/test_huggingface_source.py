@@ -6,19 +6,13 @@ import types
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hessent.data.registry import open_dataset
 from hessent.errors import DataError
 
-
-class Table(dict):
-    @property
-    def column_names(self):
-        return list(self)
-
-
-TRAIN = Table(image=[np.full((4, 4), number, dtype=np.uint8) for number in range(6)], label=[0, 1, 2] * 2)
-VALIDATION = Table(image=[[0.5, 1.5]] * 2, label=[0.25, 0.5])
+TRAIN = {"image": [np.full((4, 4), number, dtype=np.uint8) for number in range(6)], "label": [0, 1, 2] * 2}
+VALIDATION = {"image": [[0.5, 1.5]] * 2, "label": [0.25, 0.5]}
 
 
 @pytest.fixture
@@ -34,9 +28,10 @@ def package(monkeypatch):
 class Wrapper:
     """A single table is not a dict, unlike a dictionary of splits."""
 
-    def __init__(self, table):
+    def __init__(self, table, classes=None):
         self._table = table
         self.column_names = list(table)
+        self.features = {name: types.SimpleNamespace(num_classes=classes) for name in table}
 
     def __getitem__(self, column):
         return self._table[column]
@@ -52,6 +47,25 @@ def test_images_and_labels_become_one_channel_images(package, tmp_path):
     assert dataset.splits == ("train",)
 
 
+@pytest.mark.parametrize(
+    ("mode", "shape"), [("RGB", (3, 4, 5)), ("P", (3, 4, 5)), ("RGBA", (3, 4, 5)), ("L", (1, 4, 5))]
+)
+def test_pillow_images_of_any_mode_have_their_channels_first(package, tmp_path, mode, shape):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).convert(mode)
+    package(Wrapper({"image": [image] * 2, "label": [0, 1]}))
+    inputs, _ = open_dataset(f"hf:{tmp_path}").fetch(torch.arange(2))
+    expected = np.asarray(image.convert("L" if mode == "L" else "RGB")).reshape(4, 5, -1).transpose(2, 0, 1)
+    assert inputs.shape == (2, *shape)
+    torch.testing.assert_close(inputs[0], torch.from_numpy(expected / np.float32(255)))
+
+
+def test_the_number_of_classes_is_the_declared_one(package, tmp_path):
+    package(Wrapper(TRAIN, classes=9))
+    assert open_dataset(f"hf:{tmp_path}").spec.num_classes == 9
+    assert open_dataset(f"hf:{tmp_path}?classes=5").spec.num_classes == 5
+
+
 def test_validation_serves_as_test_and_lists_are_vectors(package, tmp_path):
     package({"train": Wrapper(TRAIN), "validation": Wrapper(VALIDATION)})
     assert open_dataset(f"hf:{tmp_path}").splits == ("train", "test")
@@ -64,8 +78,9 @@ def test_validation_serves_as_test_and_lists_are_vectors(package, tmp_path):
     ("loaded", "query", "message"),
     [
         (Wrapper(TRAIN), "?x=images", "no column 'images'; did you mean 'image'"),
-        (Wrapper(Table(image=[[1.0], [1.0, 2.0]], label=[0, 1])), "", "differ in shape"),
-        (Wrapper(Table(image=[], label=[])), "", "shape|not a single sample"),
+        (Wrapper({"image": [[1.0], [1.0, 2.0]], "label": [0, 1]}), "", "differ in shape"),
+        (Wrapper({"image": [Image.new("I;16", (4, 4))], "label": [0]}), "", "mode I;16"),
+        (Wrapper({"image": [], "label": []}), "", "shape|not a single sample"),
         ({"validation": Wrapper(TRAIN)}, "", "no split 'train'"),
     ],
 )

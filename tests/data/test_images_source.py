@@ -139,6 +139,14 @@ def test_sixteen_bit_images_are_refused_not_cut_off(folder):
         open_dataset(f"images:{folder}")
 
 
+def test_a_palette_with_transparency_is_a_sound_image(folder):
+    image = Image.fromarray(RANDOM.integers(0, 256, (8, 8, 3), dtype=np.uint8)).quantize(16)
+    image.save(folder / "ant" / "0.png", transparency=bytes(range(16)))
+    inputs, _ = open_dataset(f"images:{folder}").fetch(torch.tensor([0]))
+    expected = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255
+    torch.testing.assert_close(inputs[0], expected)
+
+
 def png(width, height, data=b""):
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

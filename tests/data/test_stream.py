@@ -81,6 +81,16 @@ def test_the_fingerprint_tells_content_and_subset_apart():
     assert len(prints) == 5
 
 
+def test_which_samples_were_chosen_is_part_of_the_fingerprint_even_where_all_are_alike():
+    alike = TensorDataset(
+        name="alike",
+        inputs=torch.zeros(50, 3),
+        targets=torch.zeros(50, dtype=torch.int64),
+        spec=DatasetSpec("vectors", (3,), 1),
+    )
+    assert len({BatchStream(alike, samples=10, batch_size=4, seed=seed).sha256 for seed in range(3)}) == 3
+
+
 @pytest.mark.parametrize("bad", [{"samples": 0}, {"samples": -1}, {"batch_size": 0}])
 def test_senseless_numbers_are_refused(bad):
     with pytest.raises(UsageError, match="at least 1"):
