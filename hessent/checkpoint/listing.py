@@ -31,8 +31,8 @@ def shown_list(names: Iterable[str], limit: int = MAX_LISTED) -> str:
     return ", ".join(capped([shown(name) for name in names], limit))
 
 
-def capped(lines: Sequence[str], limit: int = MAX_LISTED) -> list[str]:
-    """Return the first `limit` lines and, when there are more, a last one that says how many."""
+def capped(lines: Sequence[str], limit: int = MAX_LISTED, kind: str = "") -> list[str]:
+    """Return the first `limit` lines and, when there are more, a last one that says how many (of which kind)."""
     if len(lines) <= limit:
         return list(lines)
-    return [*lines[:limit], f"… and {len(lines) - limit:,} more"]
+    return [*lines[:limit], f"… and {len(lines) - limit:,} more {kind}".rstrip()]

@@ -135,12 +135,14 @@ def _missing(given: Mapping[str, Tensor], wanted: ModuleNames) -> list[str]:
         if not any(name in given for name in group):
             also = f" (or {shown_list(group[1:])}, the same tensor)" if len(group) > 1 else ""
             found.append(f"missing: {shown(group[0])}{also}, {_shape(wanted.tensors[group[0]])}")
-    return capped(found)
+    return capped(found, kind="missing")
 
 
 def _unexpected(given: Mapping[str, Tensor], sources: Mapping[str, str], wanted: ModuleNames) -> list[str]:
     extra = [name for name in given if name not in wanted.required]
-    return capped([f"unexpected: {_as_in_file(name, sources)}, {_shape(given[name])}" for name in extra])
+    return capped(
+        [f"unexpected: {_as_in_file(name, sources)}, {_shape(given[name])}" for name in extra], kind="unexpected"
+    )
 
 
 def _misfits(given: Mapping[str, Tensor], wanted: ModuleNames) -> list[str]:
@@ -157,7 +159,11 @@ def _misfits(given: Mapping[str, Tensor], wanted: ModuleNames) -> list[str]:
         present = [name for name in group if name in given]
         if any(not torch.equal(given[name], given[present[0]]) for name in present[1:]):
             unequal.append(f"tied, but different in the file: {shown_list(present)}")
-    return [*capped(shapes), *capped(kinds), *capped(unequal)]
+    return [
+        *capped(shapes, kind="of wrong shape"),
+        *capped(kinds, kind="of wrong type"),
+        *capped(unequal, kind="tied"),
+    ]
 
 
 def _report(

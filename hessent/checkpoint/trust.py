@@ -23,7 +23,7 @@ from hessent.errors import CheckpointError
 GENERATED_SOURCES = ("digits", "synthetic")
 PATH_SOURCES = ("arrays", "cifar10", "images", "tokens")
 
-_WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _QUERY = re.compile(r"[A-Za-z0-9_.,=&+-]{0,200}")
 _OPTION_TEXT = re.compile(r"[A-Za-z0-9_.,+ -]{0,100}")
 
