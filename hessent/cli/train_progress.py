@@ -10,9 +10,11 @@ import signal
 from types import FrameType, TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-from hessent.cli.console import messages, note, session
+from hessent.cli.console import messages, note, session, write_lines
 from hessent.errors import HessentError
+from hessent.report.names import printable
 from hessent.report.numbers import format_number
 from hessent.training.observer import Observer
 from hessent.training.result import SavedCheckpoint
@@ -57,8 +59,11 @@ class TrainingDisplay(Observer):
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def noted(self, sentence: str) -> None:
-        """Print a sentence."""
-        note(sentence)
+        """Print a sentence, above the bar where there is one."""
+        if self._bar is None:
+            note(sentence)
+        else:
+            write_lines(self._bar.console, [Text(printable(sentence))])
 
     def started(self, step: int, total_steps: int) -> None:
         """Begin the bar, where there is a terminal to draw it on."""
@@ -103,7 +108,7 @@ class TrainingDisplay(Observer):
         scores = ", ".join(
             f"{name.replace('_', ' ')} {format_number(value)}" for name, value in checkpoint.metrics.items()
         )
-        note(f"step {checkpoint.step:,} of {self._total_steps:,}: {scores}")
+        self.noted(f"step {checkpoint.step:,} of {self._total_steps:,}: {scores}")
 
     def _interruption(self, step: int) -> HessentError:
         by_user = self._signal == signal.SIGINT
