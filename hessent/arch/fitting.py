@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hessent.arch.architecture import Fit, Reading, Recipe, Shapes
 from hessent.arch.settings import parse_options
-from hessent.arch.shapes import MOST_BLOCKS, apply_rename
+from hessent.arch.shapes import MOST_BLOCKS, apply_rename, without_common_prefixes
 from hessent.errors import ArchitectureError
 
 if TYPE_CHECKING:
@@ -50,6 +50,14 @@ def read_recipe(recipe: Recipe, name: str, shapes: Shapes | None, given: Mapping
     return recipe.read(shapes, options, recipe.fixed)
 
 
+def closest_shapes(recipe: Recipe, shapes: Shapes) -> Shapes:
+    """Return the shapes without as few shared words in front as give the recipe the most of its names."""
+    candidates = without_common_prefixes(shapes)
+    if len(candidates) == 1 or any(0 in shape for shape in shapes.values()):
+        return shapes
+    return max(candidates, key=lambda found: recipe.read(found, {}, recipe.fixed).closeness)  # the first of equals
+
+
 def construct(recipe: Recipe, name: str, options: Mapping[str, Any], *, where: str | None = None) -> nn.Module:
     """Import the recipe's network and build it on the current default device.
 
@@ -73,6 +81,7 @@ def fit_recipe(recipe: Recipe, name: str, shapes: Shapes, given: Mapping[str, An
         problem = f"{len(shapes)} tensors, more than any built-in has"
         return Fit(name, {}, False, (problem,), (), recipe.family, num_wrong=len(shapes))
     num_wrong = len(shapes)
+    shapes = closest_shapes(recipe, shapes)
     try:
         reading = read_recipe(recipe, name, shapes, given)
         problems = reading.problems

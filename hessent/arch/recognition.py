@@ -8,7 +8,7 @@ from typing import Any
 
 from hessent.arch.architecture import BuiltModel, Fit, Reading, Recipe, Shapes
 from hessent.arch.built_in import BUILT_IN
-from hessent.arch.fitting import compare_tensors, construct, fit_recipe, meta_state, read_recipe
+from hessent.arch.fitting import closest_shapes, compare_tensors, construct, fit_recipe, meta_state, read_recipe
 from hessent.errors import ArchitectureError
 
 _OWN_CODE = "--arch package.module:factory or path/to/file.py:factory, for a network of your own"
@@ -67,6 +67,8 @@ def build_recipe(
     ArchitectureError
         If tensors, name and options disagree, or the network they describe cannot be built.
     """
+    if shapes is not None:
+        shapes = closest_shapes(recipe, shapes)
     reading = read_recipe(recipe, name, shapes, given)
     problems = reading.problems
     if shapes is not None and not problems and _is_oversized(recipe, name, reading, shapes):

@@ -11,6 +11,8 @@ from hessent.arch.architecture import Rename, Shapes
 WRAPPER_PREFIXES = ("_orig_mod.", "module.", "model.", "net.")
 """What torch.compile, data parallelism and trainers put in front of every key."""
 
+_MOST_PREFIXES = 3
+
 MOST_BLOCKS = 1000
 """No network is built deeper than this from names alone: a hostile file has names for as many as it likes."""
 
@@ -29,6 +31,22 @@ def strip_prefixes(shapes: Shapes) -> Shapes:
             return shapes
         shapes = {key.removeprefix(prefix): shape for key, shape in shapes.items()}
     return shapes
+
+
+def without_common_prefixes(shapes: Shapes) -> list[Shapes]:
+    """Return the shapes as they are, then without one to three dotted words that all keys begin with.
+
+    A network that was a part of another (``backbone.conv1.weight``) is found this way.
+    """
+    found = [shapes]
+    while shapes and len(found) <= _MOST_PREFIXES:
+        word, dot, _ = next(iter(shapes)).partition(".")
+        prefix = word + dot
+        if not dot or not all(key.startswith(prefix) for key in shapes):
+            break
+        shapes = {key.removeprefix(prefix): shape for key, shape in shapes.items()}
+        found.append(shapes)
+    return found
 
 
 def apply_rename(shapes: Shapes, rename: Rename) -> Shapes:

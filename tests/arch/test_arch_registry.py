@@ -59,6 +59,21 @@ def test_auto_finds_the_family_and_its_sizes(family: str) -> None:
     assert {key: tuple(tensor.shape) for key, tensor in built.model.state_dict().items()} == shapes
 
 
+@pytest.mark.parametrize("family", TINY)
+def test_a_network_is_found_inside_another(family: str) -> None:
+    shapes = shapes_from(family, **TINY[family])
+    inside = {f"model.student.backbone.{key}": shape for key, shape in shapes.items()}
+    assert fits(inside)[0].name == family
+    assert build(family, tensors=inside, where="t").options == build(family, tensors=shapes, where="t").options
+
+
+def test_keys_that_all_begin_alike_keep_what_belongs_to_them() -> None:
+    headless = shapes_from("gpt", **TINY["gpt"])
+    del headless["lm_head.weight"]
+    assert all(key.startswith("transformer.") for key in headless)
+    assert fits(headless)[0].name == "gpt"
+
+
 def test_auto_refuses_what_fits_nothing_and_says_why() -> None:
     shapes = shapes_from("vit", **TINY["vit"])
     del shapes["blocks.0.norm2.weight"]
