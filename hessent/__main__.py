@@ -88,7 +88,10 @@ def _usage_failure(error: typer.TyperException) -> int:
     """Report a wrong option or argument, naming the page of help to read."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "hessent"
-    print_failure(f"{error.format_message()}\n  try: {path} --help")
+    # Typer says what an option takes, but not what was typed; the error it wraps knows.
+    findings = getattr(error.__cause__, "errors", list)()
+    found = "".join(f"\n  found: {finding['input']!r}" for finding in findings if "input" in finding)
+    print_failure(f"{error.format_message()}{found}\n  try: {path} --help")
     return INPUT_WRONG
 
 

@@ -111,7 +111,8 @@ def _training(checkpoint: Checkpoint) -> list[str]:
         total = "" if metadata.total_steps is None else f" of {metadata.total_steps:,}"
         parts.append(f"step {metadata.step:,}{total}")
     if metadata.optimizer:
-        parts.append(_options(metadata.optimizer))
+        settings = {name: value for name, value in metadata.optimizer.items() if name != "name"}
+        parts.append(" ".join([str(metadata.optimizer.get("name", "optimizer")), _options(settings)]).rstrip())
     parts += [f"{name} {value:.4g}" for name, value in metadata.metrics.items()]
     return parts
 

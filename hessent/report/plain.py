@@ -59,7 +59,7 @@ def _markdown_lines(table: Table) -> list[str]:
     columns = [table.columns[index] for index in for_people(table)]
     lines = [f"- {label}: {_code(text)}" for label, text in table.facts]
     if table.rows:
-        lines += ["", _markdown_row([_escaped(column.title) for column in columns])]
+        lines += [""] * bool(lines) + [_markdown_row([_escaped(column.title) for column in columns])]
         lines.append(_markdown_row([_rule(column) for column in columns]))
         for row in table.rows:
             cells = [(row[index], table.columns[index]) for index in for_people(table)]

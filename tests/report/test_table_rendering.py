@@ -180,4 +180,4 @@ def test_a_column_of_flags_that_nobody_raised_is_not_shown(table):
     quiet = Table(columns=table.columns, rows=table.rows[1:], flags=table.flags)
     assert "*" not in "".join(rendered(quiet, None))
     assert quiet.rows[0][2] == ()
-    assert to_markdown([quiet]).splitlines()[1] == "| block | size | trace | λ \\> τ | κ ≥ | how |"
+    assert to_markdown([quiet]).splitlines()[0] == "| block | size | trace | λ \\> τ | κ ≥ | how |"
