@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code of the contract (see the module's docstring).
     """
     session.quiet = session.debug = False
-    _tolerate_narrow_encodings()
+    _prepare_streams()
     try:
         outcome = _run(arguments)
         sys.stdout.flush()
@@ -89,7 +89,7 @@ def _usage_failure(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "hessent"
     # Typer says what an option takes, but not what was typed; the error it wraps knows.
-    findings = getattr(error.__cause__, "errors", list)()
+    findings: list[dict[str, object]] = getattr(error.__cause__, "errors", list)()
     found = "".join(f"\n  found: {finding['input']!r}" for finding in findings if "input" in finding)
     print_failure(f"{error.format_message()}{found}\n  try: {path} --help")
     return INPUT_WRONG
@@ -116,11 +116,16 @@ def _discard_standard_output() -> None:
     os.close(nowhere)
 
 
-def _tolerate_narrow_encodings() -> None:
-    """Print `?` for a letter such as λ where the stream's encoding lacks it, rather than fail."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+def _prepare_streams() -> None:
+    """Make sure that every sentence can be printed, wherever the output goes."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # started with the stream closed (>&-)
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            # In a plain C locale Python falls back to ASCII, which has no λ; any other narrow encoding gets a "?".
+            plain = stream.encoding == "ascii" and "PYTHONIOENCODING" not in os.environ
+            stream.reconfigure(errors="replace", encoding="utf-8" if plain else None)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hessent.report.settings import shown_settings
 from hessent.report.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -36,13 +37,13 @@ def inspection_table(checkpoint: Checkpoint, fits: Sequence[Fit], optimizer_stat
             f"{len(checkpoint.tensors):,} · {_num_params(checkpoint):,} numbers · {checkpoint.stored_dtype}",
         ),
         ("training", " · ".join(_training(checkpoint)) or "it does not say"),
-        ("optimizer state", optimizer_state or "none beside it"),
+        ("optimizer", _optimizer(checkpoint, optimizer_state)),
     ]
     settings = {"arch": metadata.arch, "data": metadata.data, "loss": metadata.loss, "samples": metadata.samples}
     said = [f"{name} {value}" for name, value in settings.items() if value is not None]
     if said:
         facts.append(("names", " · ".join(said)))
-    facts += [("fits", f"{fit.name} · {_options(fit.options)}") for fit in fits if fit.fits]
+    facts += [("fits", f"{fit.name} · {shown_settings(fit.options)}") for fit in fits if fit.fits]
     if not any(fit.fits for fit in fits):
         misses = [f"{fit.name}: {fit.problems[0]}" for fit in fits if fit.problems]
         facts += [("fits", "no built-in architecture")]
@@ -110,15 +111,11 @@ def _training(checkpoint: Checkpoint) -> list[str]:
     if metadata.step is not None:
         total = "" if metadata.total_steps is None else f" of {metadata.total_steps:,}"
         parts.append(f"step {metadata.step:,}{total}")
-    if metadata.optimizer:
-        settings = {name: value for name, value in metadata.optimizer.items() if name != "name"}
-        parts.append(" ".join([str(metadata.optimizer.get("name", "optimizer")), _options(settings)]).rstrip())
-    parts += [f"{name} {value:.4g}" for name, value in metadata.metrics.items()]
-    return parts
+    return parts + [f"{name} {value:.4g}" for name, value in metadata.metrics.items()]
 
 
-def _options(options: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name}={'-'.join(map(str, value)) if isinstance(value, list | tuple) else value}"
-        for name, value in options.items()
-    )
+def _optimizer(checkpoint: Checkpoint, state: str | None) -> str:
+    settings = dict(checkpoint.metadata.optimizer)
+    name = str(settings.pop("name", "it does not say which"))
+    kept = "no state beside it" if state is None else f"state in {state}"
+    return " · ".join(part for part in (name, shown_settings(settings), kept) if part)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hessent.report.settings import shown_value
 from hessent.report.tables import Column, Table
 
 if TYPE_CHECKING:
     from hessent.arch.architecture import Architecture
-    from hessent.data.parameters import Parameter
     from hessent.data.sources import DataSource
 
 ARCHS_SCHEMA = "hessent.archs/1"
@@ -51,7 +51,7 @@ def architecture_table(entry: Architecture) -> Table:
             (
                 name,
                 " | ".join(option.choices) or option.type,
-                _typed(entry.fixed.get(name, option.default)),
+                shown_value(entry.fixed.get(name, option.default)),
                 "the name" if name in entry.fixed else "the tensors" if option.follows else "you",
                 option.help,
             )
@@ -99,8 +99,8 @@ def source_table(source: DataSource) -> Table:
             Column("help", "meaning", "prose"),
         ),
         rows=tuple(
-            (name, " | ".join(parameter.choices) or parameter.form, _typed(parameter.default), parameter.help)
-            for name, parameter in _parameters(source).items()
+            (name, " | ".join(parameter.choices) or parameter.form, shown_value(parameter.default), parameter.help)
+            for name, parameter in source.parameters.items()
         ),
         facts=(
             ("source", f"{source.form} · {source.summary}"),
@@ -160,16 +160,3 @@ def _source_object(source: DataSource) -> dict[str, Any]:
             for name, parameter in source.parameters.items()
         ],
     }
-
-
-def _parameters(source: DataSource) -> Mapping[str, Parameter]:
-    return source.parameters
-
-
-def _typed(value: Any) -> str:
-    """Return a default as one would type it; a dash where there is none."""
-    if value is None:
-        return "–"
-    if isinstance(value, list | tuple):
-        return "-".join(str(part) for part in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -26,6 +26,7 @@ from hessent.measures.functionals import scale_of
 from hessent.measures.registry import tau
 from hessent.report.numbers import at_most, format_number
 from hessent.report.selection import MeasuredBlock, Selection, SpectrumEntry, select_blocks
+from hessent.report.settings import shown_settings
 from hessent.report.tables import Cell, CellKind, Column, Flag, Table
 from hessent.spectrum.model import Spectrum
 
@@ -128,7 +129,7 @@ def _facts(spectrum: Spectrum, file: str) -> tuple[tuple[str, str], ...]:
     checkpoint, data = spectrum.checkpoint, spectrum.data
     model = [checkpoint.arch]
     if checkpoint.arch_options:
-        model.append(", ".join(f"{key}={value}" for key, value in checkpoint.arch_options.items()))
+        model.append(shown_settings(checkpoint.arch_options))
     if checkpoint.step is not None:
         total = "" if checkpoint.total_steps is None else f" of {checkpoint.total_steps:,}"
         model.append(f"step {checkpoint.step:,}{total}")

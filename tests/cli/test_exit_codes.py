@@ -16,6 +16,8 @@ from hessent.cli import app as application
 from hessent.errors import CheckpointError, InterruptedRunError, StorageError
 from hessent.spectrum.hdf5_writer import write_spectrum
 
+ROOT = str(Path(hessent.__file__).parents[1])
+
 
 @pytest.fixture
 def run(monkeypatch, capfd):
@@ -149,6 +151,26 @@ def test_every_command_has_a_help_page_with_help_for_every_option(capfd, monkeyp
         assert len(line.strip("│ ").split("  ")) > 1, line
 
 
+def test_a_plain_c_locale_prints_greek_letters_all_the_same(tmp_path):
+    write_spectrum(tmp_path / "a.spectrum.h5", sample_spectra.spectrum())
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "PYTHONIO"))}
+    environment |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": ROOT}
+    done = subprocess.run(
+        [sys.executable, "-m", "hessent", "summary", str(tmp_path / "a.spectrum.h5")],
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+    assert "λ_max" in done.stdout.decode("utf-8")
+
+
+def test_closed_streams_are_not_an_error():
+    done = subprocess.run(
+        ["sh", "-c", f"'{sys.executable}' -m hessent archs >&- 2>&-"], env={**os.environ, "PYTHONPATH": ROOT}
+    )
+    assert done.returncode == 0
+
+
 def piped(words, folder):
     """Run `hessent WORDS` with a reader that closes the pipe at once."""
     process = subprocess.Popen(
@@ -156,7 +178,7 @@ def piped(words, folder):
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(hessent.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": ROOT},
     )
     process.stdout.close()
     err = process.stderr.read()

@@ -48,9 +48,10 @@ def checkpoint(tmp_path, monkeypatch):
 def test_inspect_tells_tensors_training_and_what_fits(checkpoint, capfd):
     text = printed(capfd, "inspect", checkpoint)
     assert "step.safetensors · safetensors" in text
-    assert "step 3 of 4 · adam lr=0.001 · test_accuracy 0.97" in text
-    assert "step.optim.safetensors" in text
-    assert "fits             resnet18 · " in text
+    assert "training    step 3 of 4 · test_accuracy 0.97" in text
+    assert "optimizer   adam · lr=0.001 · state in step.optim.safetensors" in text
+    assert "fits        resnet18 · " in text
+    assert "depths=2-2-2-2" in text
     assert "layer1.0.conv1.weight" in text
     assert "8 × 8 × 3 × 3" in text
 
