@@ -97,7 +97,9 @@ def _usage_failure(error: typer.TyperException) -> int:
 
 def _known_failure(error: BaseException) -> ComputationError | None:
     """Translate what the machine ran out of into an error of ours."""
-    if isinstance(error, MemoryError):
+    # torch's own errors are told by their names: importing torch to compare classes would take seconds.
+    torch_memory = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    if isinstance(error, MemoryError) or torch_memory:
         return ComputationError("out of memory", fix="a smaller --batch-size or fewer --samples")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ComputationError("the disk is full", where=error.filename, fix="free some space and run it again")

@@ -50,6 +50,7 @@ def raising(error):
         (StorageError("cannot be written"), 3),
         (MemoryError(), 3),
         (OSError(errno.ENOSPC, "No space left on device"), 3),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), 3),
         (RuntimeError("surprise"), 70),
         (AssertionError(), 70),
         (OSError(errno.EIO, "Input/output error"), 70),
