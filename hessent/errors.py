@@ -102,6 +102,22 @@ class StorageError(ComputationError):
     """A result could not be written (disk full, folder not writable)."""
 
 
+class InterruptedRunError(HessentError):
+    """A signal asked for the end; what was known is saved (exit 130 for Ctrl-C, 75 for SIGTERM and SIGUSR1).
+
+    Parameters
+    ----------
+    file : str
+        Where it is saved.
+    by_user : bool
+        Whether it was Ctrl-C.
+    """
+
+    def __init__(self, file: str, *, by_user: bool) -> None:
+        super().__init__("stopped early: it holds what was measured until then, marked as not complete", where=file)
+        self.exit_code = 130 if by_user else 75
+
+
 def suggest(name: str, known: Iterable[str]) -> str | None:
     """Return a "did you mean" sentence for a mistyped name.
 

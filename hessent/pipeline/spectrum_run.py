@@ -10,7 +10,7 @@ from typing import Any
 
 from hessent.eigensolver.settings import SolverSettings
 from hessent.errors import SpectrumFileError, UsageError
-from hessent.measures.registry import compute_measures
+from hessent.measures.registry import compute_measures, error_budget
 from hessent.pipeline.measure import Measurement, Observer, library_versions
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.request import SpectrumRequest
@@ -83,15 +83,7 @@ def run_spectrum(request: SpectrumRequest, observer: Observer, *, force: bool = 
                 )
             if existing.complete:
                 return Outcome(existing, target, computed=False)
-    measurement = Measurement(
-        prepared.problem,
-        specifications=prepared.blocks,
-        full=prepared.full,
-        settings=_solver_settings(request, prepared),
-        graph_memory=prepared.graph_memory,
-        engine=request.engine or "auto",
-        verify=request.verify,
-    )
+    measurement = measurement_for(request, prepared)
     recorder = _Recorder(observer, measurement, prepared, settings, target)
     measurement.run(recorder, max_time=request.max_time)
     return Outcome(recorder.write(), target, computed=True)
@@ -140,7 +132,8 @@ class _Recorder:
             tensor_probe=measurement.tensor_probe,
         )
         measures = {block.name: compute_measures(block) for block in spectrum.blocks}
-        write_spectrum(self._target, spectrum, measures=measures)
+        budgets = {block.name: error_budget(block) for block in spectrum.blocks}
+        write_spectrum(self._target, spectrum, measures=measures, budgets=budgets)
         return spectrum
 
 
@@ -208,13 +201,28 @@ def _refuse_folder(target: Path) -> None:
         )
 
 
-def _solver_settings(request: SpectrumRequest, prepared: Prepared) -> SolverSettings:
-    return SolverSettings(
-        method=prepared.method,
-        rtol=prepared.rtol,
-        max_matvecs=request.max_matvecs,
-        num_probes=request.num_probes,
-        num_steps=request.num_steps,
-        seed=prepared.seed,
-        basis_memory=prepared.vector_memory,
+def measurement_for(request: SpectrumRequest, prepared: Prepared) -> Measurement:
+    """Return the measurement a request stands for; the loss has been evaluated, nothing else.
+
+    Raises
+    ------
+    HessentError
+        If blocks, targets or loss are wrong.
+    """
+    return Measurement(
+        prepared.problem,
+        specifications=prepared.blocks,
+        full=prepared.full,
+        settings=SolverSettings(
+            method=prepared.method,
+            rtol=prepared.rtol,
+            max_matvecs=request.max_matvecs,
+            num_probes=request.num_probes,
+            num_steps=request.num_steps,
+            seed=prepared.seed,
+            basis_memory=prepared.vector_memory,
+        ),
+        graph_memory=prepared.graph_memory,
+        engine=request.engine or "auto",
+        verify=request.verify,
     )

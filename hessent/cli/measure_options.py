@@ -1,0 +1,212 @@
+"""The options of a measurement: what, on which data, how hard, where, and into which file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import typer
+
+from hessent.errors import UsageError
+
+_MODEL = "Model and data"
+_BLOCKS = "Blocks and accuracy"
+_MACHINE = "Machine"
+_FILE = "File"
+
+
+def _option(*names: str, panel: str, help: str, metavar: str | None = None) -> object:  # noqa: A002
+    return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=panel, show_default=False)
+
+
+Arch = Annotated[
+    str | None,
+    _option(
+        "--arch",
+        panel=_MODEL,
+        metavar="ARCH",
+        help="Name (see `hessent archs`), auto, provider:NAME, package.module:factory or path/to/file.py:factory.",
+    ),
+]
+ArchOption = Annotated[
+    list[str] | None,
+    _option(
+        "--arch-option",
+        panel=_MODEL,
+        metavar="KEY=VALUE",
+        help="What the tensors' shapes do not tell (repeatable).",
+    ),
+]
+Data = Annotated[
+    str | None,
+    _option("--data", panel=_MODEL, metavar="DATA", help="Name, FILE, FOLDER or factory (see `hessent data`)."),
+]
+Loss = Annotated[
+    str | None,
+    _option(
+        "--loss", panel=_MODEL, metavar="LOSS", help="cross-entropy, mse, next-token or package.module:function."
+    ),
+]
+Samples = Annotated[
+    int | None,
+    _option(
+        "--samples",
+        panel=_MODEL,
+        metavar="N",
+        help="Samples to average over: a seeded subset. [default: as the checkpoint says, else at most 2048]",
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    _option(
+        "--batch-size",
+        panel=_MACHINE,
+        metavar="N",
+        help="Samples per micro-batch; changes results by rounding only. [default: what fits]",
+    ),
+]
+Blocks = Annotated[
+    list[str] | None,
+    _option(
+        "--blocks",
+        panel=_BLOCKS,
+        metavar="BLOCKS",
+        help="full, layer, module, parameter or GLOB=NAME (repeatable). [default: layer]",
+    ),
+]
+NoFull = Annotated[bool, typer.Option("--no-full", help="Leave out the whole matrix.", rich_help_panel=_BLOCKS)]
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        metavar="METHOD",
+        help="auto (exact where a block is small), exact or lanczos.",
+        rich_help_panel=_BLOCKS,
+    ),
+]
+Rtol = Annotated[
+    float | None,
+    _option(
+        "--rtol",
+        panel=_BLOCKS,
+        metavar="R",
+        help="Target relative 95 % half-width of entropy gap and absolute trace; 0 spends the whole budget. "
+        "[default: 0.05]",
+    ),
+]
+Probes = Annotated[
+    int | None, _option("--probes", panel=_BLOCKS, metavar="N", help="Fix the number of random probes.")
+]
+Steps = Annotated[
+    int | None, _option("--steps", panel=_BLOCKS, metavar="M", help="Fix the number of Lanczos steps.")
+]
+MaxMatvecs = Annotated[
+    int | None,
+    _option("--max-matvecs", panel=_BLOCKS, metavar="N", help="Budget of products per block, everything counted."),
+]
+MaxTime = Annotated[
+    str | None,
+    _option("--max-time", panel=_BLOCKS, metavar="TIME", help="Stop refining after this time: 120s, 10m, 2h."),
+]
+Seed = Annotated[
+    int | None,
+    _option("--seed", panel=_BLOCKS, metavar="N", help="Seed of probes and of the choice of samples. [default: 0]"),
+]
+Device = Annotated[
+    str | None, _option("--device", panel=_MACHINE, metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
+]
+Dtype = Annotated[
+    str | None,
+    _option("--dtype", panel=_MACHINE, metavar="DTYPE", help="float32 or float64. [default: float32]"),
+]
+Memory = Annotated[
+    str | None,
+    _option(
+        "--memory",
+        panel=_MACHINE,
+        metavar="SIZE",
+        help="For gradient graphs and vectors: 8G, 512M. [default: half of what is free]",
+    ),
+]
+Engine = Annotated[
+    str | None,
+    _option("--engine", panel=_MACHINE, metavar="ENGINE", help="auto, retained or batched. [default: auto]"),
+]
+NoVerify = Annotated[
+    bool,
+    typer.Option("--no-verify", help="Measure even if the operator's check fails.", rich_help_panel=_MACHINE),
+]
+Out = Annotated[
+    str | None,
+    _option("--out", "-o", panel=_FILE, metavar="FILE", help="Spectrum file. [default: beside the checkpoint]"),
+]
+JsonOut = Annotated[
+    str | None, _option("--json-out", panel=_FILE, metavar="FILE", help="Write the summary as JSON, too.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Measure again, replacing the file.", rich_help_panel=_FILE)]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Only say what would be done: blocks, products, memory, time.",
+        rich_help_panel=_FILE,
+    ),
+]
+
+
+def parse_options(entries: Sequence[str]) -> Mapping[str, str]:
+    """Turn repeated `KEY=VALUE` into a mapping.
+
+    Raises
+    ------
+    UsageError
+        Naming every entry that has no `=`, and every key given twice.
+    """
+    problems: list[str] = []
+    options: dict[str, str] = {}
+    for entry in entries:
+        key, equals, value = entry.partition("=")
+        if not equals or not key:
+            problems.append(f"'{entry}' is not KEY=VALUE")
+        elif key in options:
+            problems.append(f"'{key}' is given twice")
+        options[key] = value
+    if problems:
+        raise UsageError("the options cannot be read", where="--arch-option", problems=problems)
+    return options
+
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_seconds(text: str | None) -> float | None:
+    """Return the seconds that `90`, `120s`, `10m` or `2h` stand for.
+
+    Raises
+    ------
+    UsageError
+        If it is not a time.
+    """
+    if text is None:
+        return None
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _SECONDS else (text, "s")
+    try:
+        seconds = float(number) * _SECONDS[unit]
+    except ValueError:
+        seconds = float("nan")
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(f"'{text}' is not a time", where="--max-time", expected="for example 120s, 10m or 2h")
+    return seconds
+
+
+def parse_size(text: str | None) -> int | None:
+    """Return the bytes that a size such as `8G` stands for; None stays None.
+
+    Raises
+    ------
+    UsageError
+        If it is not a size.
+    """
+    from hessent.pipeline.request import parse_size as parse
+
+    return None if text is None else parse(text)
