@@ -23,8 +23,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts load on first use: a table of a ready file needs none of them
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from hessent.estimate import Estimate
 from hessent.measures.quadrature import Rule, gauss_rules, with_exact_weights
@@ -136,7 +136,7 @@ class SpectralSums:
         if not np.isfinite(left_out).all():
             return math.inf
         variance = (count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum())
-        return float(stdtrit(count - 1, 0.975)) * math.sqrt(variance)
+        return float(scipy.special.stdtrit(count - 1, 0.975)) * math.sqrt(variance)
 
     def _averaged(self, probes: ProbeRuns, fraction: float) -> Float64Array:
         """Sums over the complement per probe, averaged over the last rules up to a share of the steps."""

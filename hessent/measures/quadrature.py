@@ -26,9 +26,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts load on first use: a table of a ready file needs none of them
 from numpy.typing import NDArray
-from scipy.linalg import eigh_tridiagonal
-from scipy.special import chdtri
 
 from hessent.spectrum.model import ProbeRuns
 
@@ -81,7 +80,7 @@ def gauss_rule(alphas: Float64Array, betas: Float64Array, num_steps: int) -> Rul
         Nodes ascending.
     """
     length = min(num_steps, steps_taken(betas))
-    nodes, vectors = eigh_tridiagonal(alphas[:length], betas[: length - 1])
+    nodes, vectors = scipy.linalg.eigh_tridiagonal(alphas[:length], betas[: length - 1])
     nodes, vectors = np.asarray(nodes, np.float64), np.asarray(vectors, np.float64)
     residuals = betas[length - 1] * np.abs(vectors[-1])
     return Rule(np.asarray(nodes, np.float64), np.asarray(vectors[0] ** 2, np.float64), residuals)
@@ -109,7 +108,7 @@ def with_exact_weights(rules: Sequence[Rule], dimension: int) -> list[Rule]:
         Same nodes; weights that still sum to one.
     """
     matches = _common_isolated(rules)
-    limit = chdtri(len(rules), _GUARD_TAIL)
+    limit = scipy.special.chdtri(len(rules), _GUARD_TAIL)
     certain = [
         match
         for match in matches
@@ -173,10 +172,10 @@ def mass_beyond(alphas: Float64Array, betas: Float64Array, threshold: float) -> 
     length = steps_taken(betas)
     last = betas[length - 1]
     if last == 0.0:  # the Krylov space is invariant: the Gauss rule is the measure itself
-        nodes, vectors = eigh_tridiagonal(alphas[:length], betas[: length - 1])
+        nodes, vectors = scipy.linalg.eigh_tridiagonal(alphas[:length], betas[: length - 1])
         above = float((vectors[0] ** 2)[nodes > threshold].sum())
         return above, above
-    nodes, vectors = eigh_tridiagonal(
+    nodes, vectors = scipy.linalg.eigh_tridiagonal(
         np.append(alphas[:length], _radau_diagonal(alphas[:length], betas[:length], threshold)), betas[:length]
     )
     weights = vectors[0] ** 2

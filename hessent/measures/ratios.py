@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy  # its parts load on first use: a table of a ready file needs none of them
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from hessent.estimate import Estimate
 from hessent.measures.functionals import extremes, scale_of
@@ -90,6 +90,6 @@ def _bracket(bounds: Float64Array) -> Estimate:
     lower, upper = bounds.mean(axis=0)
     if count < 2:
         return Estimate(float(np.clip((lower + upper) / 2, 0, 1)), None, None)
-    errors = bounds.std(axis=0, ddof=1) / math.sqrt(count) * float(stdtrit(count - 1, 0.975))
+    errors = bounds.std(axis=0, ddof=1) / math.sqrt(count) * float(scipy.special.stdtrit(count - 1, 0.975))
     low, value, high = np.clip([lower - errors[0], (lower + upper) / 2, upper + errors[1]], 0.0, 1.0)
     return Estimate(float(value), float(low), float(high))
