@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
+import scipy  # its parts load on first use: a table of a ready file needs none of them
 
 from hessent.estimate import Estimate
 from hessent.measures.entropy import entropy_gap
@@ -47,7 +47,7 @@ def largest_gap(log_k: float, size: int) -> float:
     if size <= 4096:
         return float(max(_gap_with(j, log_k, size) for j in range(1, size)))
     # In ln j the gap has one maximum; its integer neighbours decide.
-    best = minimize_scalar(
+    best = scipy.optimize.minimize_scalar(
         lambda t: -_gap_with(math.exp(t), log_k, size), bounds=(0.0, math.log(size - 1)), method="bounded"
     )
     middle = math.exp(float(best.x))
@@ -67,7 +67,7 @@ def condition_for_gap(gap: float, size: int) -> float:
         return 1.0
     if gap >= largest_gap(_LARGEST_LOG, size):
         return math.inf
-    log_k = brentq(lambda t: largest_gap(t, size) - gap, 0.0, _LARGEST_LOG, xtol=1e-10, rtol=1e-10)
+    log_k = scipy.optimize.brentq(lambda t: largest_gap(t, size) - gap, 0.0, _LARGEST_LOG, xtol=1e-10, rtol=1e-10)
     return math.exp(float(log_k))
 
 
@@ -79,6 +79,8 @@ def condition_lower_entropy(block: BlockSpectrum) -> Estimate:
     value, low, high = (
         None if x is None else condition_for_gap(x, block.size) for x in (gap.value, gap.low, gap.high)
     )
+    if value is not None and math.isinf(value):
+        return Estimate.unknown("the gap is the largest possible, as of a singular matrix: no bound is finite")
     return Estimate(value, low, high, exact=gap.exact)
 
 
