@@ -1,0 +1,125 @@
+"""Brackets of the ratios: rigorous for every probe, then widened by the probes' scatter."""
+
+import math
+
+import numpy as np
+import pytest
+from oracles import network_like
+from small_matrices import STUDENT_T, dense_lanczos, sampled_block, spectral_weights
+
+from hessent.measures.quadrature import mass_beyond
+from hessent.measures.ratios import ratios, tau
+
+ROUNDING = 1e-9
+
+
+def spectra():
+    rng = np.random.default_rng(0)
+    wigner = rng.standard_normal((120, 120))
+    yield "network", network_like(150)
+    yield "wigner", np.linalg.eigvalsh(wigner + wigner.T)
+    yield "lattice", np.linspace(-1, 1, 101)
+    yield "decades", 10.0 ** rng.uniform(-8, 1, 130)
+    yield "clusters", np.repeat([-2.0, -0.1, 0.0, 0.1, 3.0], 24)
+
+
+@pytest.mark.parametrize(("name", "values"), list(spectra()))
+def test_the_true_mass_of_every_probe_lies_in_its_bracket(name, values):
+    rng = np.random.default_rng(1)
+    top = np.abs(values).max()
+    thresholds = [0.0, 1e-3 * top, -1e-3 * top, 0.3 * top, float(np.median(values)), -2.0 * top, 2.0 * top]
+    thresholds += [float(values[7]), float(values[-3])]  # a threshold on an eigenvalue
+    for steps in (1, 2, 5, 20, 60):
+        start = rng.standard_normal(len(values))
+        mass = spectral_weights(np.eye(len(values)), start)
+        alphas, betas, _ = dense_lanczos(values, start, steps)
+        for threshold in thresholds:
+            lower, upper = mass_beyond(alphas, betas, threshold)
+            strictly, weakly = float(mass[values > threshold].sum()), float(mass[values >= threshold].sum())
+            # A threshold that is an eigenvalue may fall on either side of it by rounding.
+            near = float(mass[np.abs(values - threshold) < 1e-12 * top].sum())
+            assert -ROUNDING <= lower <= strictly + near + ROUNDING, (steps, threshold)
+            assert weakly - near - ROUNDING <= upper <= 1 + ROUNDING, (steps, threshold)
+
+
+def test_brackets_close_in_as_the_recurrence_grows():
+    values, start = network_like(150), np.random.default_rng(2).standard_normal(150)
+    widths = []
+    for steps in (2, 8, 32, 100):
+        alphas, betas, _ = dense_lanczos(values, start, steps)
+        lower, upper = mass_beyond(alphas, betas, 0.05)
+        widths.append(upper - lower)
+    assert widths == sorted(widths, reverse=True)
+    assert widths[-1] < 0.02
+
+
+def test_a_closed_recurrence_leaves_nothing_open():
+    values = np.repeat([-1.0, 0.5, 2.0], 10)
+    start = np.random.default_rng(3).standard_normal(30)
+    mass = spectral_weights(np.eye(30), start)
+    alphas, betas, _ = dense_lanczos(values, start, 4)
+    assert betas[2] == 0.0
+    lower, upper = mass_beyond(alphas, betas, 0.1)
+    assert lower == upper == pytest.approx(float(mass[values > 0.1].sum()))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-14, 1e4, 1e30])
+def test_brackets_do_not_know_the_scale(scale):
+    alphas, betas, _ = dense_lanczos(network_like(90), np.random.default_rng(4).standard_normal(90), 15)
+    plain = mass_beyond(alphas, betas, 0.2)
+    assert mass_beyond(scale * alphas, scale * betas, scale * 0.2) == pytest.approx(plain, rel=1e-8, abs=1e-12)
+
+
+def test_a_threshold_on_a_ritz_value_does_not_break_the_bracket():
+    values, start = network_like(90), np.random.default_rng(5).standard_normal(90)
+    mass = spectral_weights(np.eye(90), start)
+    alphas, betas, _ = dense_lanczos(values, start, 12)
+    T = np.diag(alphas) + np.diag(betas[:-1], 1) + np.diag(betas[:-1], -1)
+    for threshold in [*np.linalg.eigvalsh(T), float(alphas[0])]:
+        lower, upper = mass_beyond(alphas, betas, float(threshold))
+        assert lower - ROUNDING <= float(mass[values > threshold].sum()) <= upper + ROUNDING
+
+
+@pytest.mark.parametrize("deflated", [0, 10])
+def test_a_ratio_is_the_mean_bracket_widened_by_students_t(deflated):
+    values, probes = network_like(150), 4
+    block = sampled_block(values, probes=probes, steps=12, deflated=deflated)
+    threshold, d = 1e-3 * np.abs(values).max(), 150 - deflated
+    assert tau(block) == pytest.approx(threshold)
+    betas = np.column_stack([block.probes.betas, block.probes.last_betas])
+    found = ratios(block)
+    sides = {}
+    for name, sign in (("positive_ratio", 1.0), ("negative_ratio", -1.0)):
+        counted = int((sign * block.outliers.values > threshold).sum())
+        masses = [mass_beyond(sign * a, b, threshold) for a, b in zip(block.probes.alphas, betas, strict=True)]
+        sides[name] = (counted + d * np.array(masses)) / 150
+    sides["zero_ratio"] = 1 - (sides["positive_ratio"] + sides["negative_ratio"])[:, ::-1]
+    for name, bounds in sides.items():
+        mean = bounds.mean(axis=0)
+        reach = STUDENT_T[probes - 1] * bounds.std(axis=0, ddof=1) / math.sqrt(probes)
+        assert found[name].low == pytest.approx(max(mean[0] - reach[0], 0.0)), name
+        assert found[name].high == pytest.approx(min(mean[1] + reach[1], 1.0)), name
+        assert found[name].value == pytest.approx(float(np.clip(mean.mean(), 0, 1))), name
+
+
+def test_one_probe_alone_gives_no_interval():
+    estimate = ratios(sampled_block(network_like(60), probes=1, steps=8))["positive_ratio"]
+    assert estimate.value is not None
+    assert estimate.low is estimate.high is None
+
+
+@pytest.mark.parametrize("tau_rel", [1e-6, 1e-3])
+def test_brackets_of_sampled_blocks_hold_the_exact_ratios(tau_rel):
+    values = network_like(150)
+    threshold = tau_rel * np.abs(values).max()
+    truth = {
+        "positive_ratio": (values > threshold).mean(),
+        "negative_ratio": (values < -threshold).mean(),
+        "zero_ratio": (np.abs(values) <= threshold).mean(),
+    }
+    held = dict.fromkeys(truth, 0)
+    for seed in range(20):
+        found = ratios(sampled_block(values, probes=4, steps=25, deflated=8, seed=seed), tau_rel)
+        for name, share in truth.items():
+            held[name] += found[name].low - ROUNDING <= share <= found[name].high + ROUNDING
+    assert min(held.values()) >= 18
