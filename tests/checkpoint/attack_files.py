@@ -180,6 +180,12 @@ def repeated_name(folder: Path) -> Path:
 
 
 @attack
+def repeated_empty_name(folder: Path) -> Path:
+    one = b'"a":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    return write_safetensors(folder / "a.safetensors", b"{" + one + b"," + one + b"}")
+
+
+@attack
 def repeated_field(folder: Path) -> Path:
     header = b'{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     return write_safetensors(folder / "a.safetensors", header, b"\0" * 4)
@@ -590,9 +596,9 @@ def doubling_codec(folder: Path) -> Path:
 
 @attack
 def copied_state(folder: Path) -> Path:
-    filled = b"}q\0(" + b"".join(b"K%cNK%cN" % (i % 256, i % 256) for i in range(50_000)) + b"u0"
+    filled = b"}q\0(" + b"".join(b"J" + struct.pack("<i", i) + b"N" for i in range(100_000)) + b"u"
     copies = b"ccollections\nOrderedDict\n)Rh\0b" * 20_000
-    return torch_archive(folder / "a.pt", b"\x80\x02" + filled.replace(b"u0", b"u") + copies + b".")
+    return torch_archive(folder / "a.pt", b"\x80\x02" + filled + copies + b".")
 
 
 @attack
