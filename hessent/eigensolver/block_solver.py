@@ -16,16 +16,32 @@ from torch import Tensor
 
 from hessent.eigensolver.dense import exact_eigenvalues
 from hessent.eigensolver.lanczos import LockstepLanczos
-from hessent.eigensolver.outliers import RESIDUAL_TOLERANCE, RitzPairs, absorb, find_outliers
+from hessent.eigensolver.outliers import RESIDUAL_TOLERANCE, OutlierSearch, RitzPairs, absorb, leading_converged
 from hessent.eigensolver.probes import gaussian_vectors
 from hessent.eigensolver.requests import Products
-from hessent.eigensolver.settings import LOOK, MAX_PROBES, MAX_STEPS, Plan, SolverSettings, first_plan, is_exact
-from hessent.eigensolver.widths import widths
+from hessent.eigensolver.settings import (
+    FIRST_PROBES,
+    FIRST_STEPS,
+    LOOK,
+    MAX_PROBES,
+    MAX_SEARCH,
+    MAX_STEPS,
+    Plan,
+    SolverSettings,
+    first_plan,
+    is_exact,
+)
+from hessent.eigensolver.widths import square_sum, widths
 from hessent.measures.quadrature import gauss_rules
 from hessent.spectrum.model import BlockSpectrum, Outliers, ProbeRuns
 
 _MISSED_ROUNDS = 3
 _FRESH_DIRECTIONS = 16
+_SEARCH_INSTALMENT = 20
+# Longer vectors are not reorthogonalised beyond the first instalment of steps: it would cost as much as the
+# products, and with the outliers projected out it changes nothing that the intervals could see.
+_REORTHOGONALISED = 20_000
+_PRODUCTS_PER_PAIR = 2.2  # measured on exact Hessians of small trained nets
 
 
 class BlockSolver:
@@ -148,20 +164,41 @@ class BlockSolver:
         self._publish(converged=False, status=status)
 
     def _search(self, num_steps: int) -> Products[None]:
+        """Find outliers: with a budget as planned, else for as long as deflating more pays."""
         fresh = gaussian_vectors(
             self.size, _FRESH_DIRECTIONS, seed=self._settings.seed, key=f"{self.name}/fresh", device=self._device
         )
-        found = yield from find_outliers(
-            self._vectors("outliers", 1)[0],
-            num_steps=num_steps,
-            basis_limit=self._room() // 2,
-            dtype=self._dtype,
-            fresh=fresh,
+        search = OutlierSearch(
+            self._vectors("outliers", 1)[0], basis_limit=self._room() // 2, dtype=self._dtype, fresh=fresh
         )
+        yield from search.extend(min(num_steps, self.size))
+        while self._deflating_pays(search):
+            yield from search.extend(_SEARCH_INSTALMENT)
+        found = search.pairs()
         self._matvecs += found.num_matvecs
         self._searched = list(zip(found.values.tolist(), found.residuals.tolist(), strict=True))
         # Half of the space at least is left to the probes.
         self._pairs = found.leading(min(found.num_converged, self.size // 2))
+
+    def _deflating_pays(self, search: OutlierSearch) -> bool:
+        """Whether one more outlier lowers the variance of the trace more, per product, than one more probe.
+
+        A pair costs about 2.2 products and takes 2 λ²/q from the variance; a probe costs m and takes
+        2 Σ λ² / (q (q + 1)), the sum over what is not deflated.  Σ λ² comes from the first look.
+        """
+        look = self.spectrum
+        if look is None or look.probes is None or self._settings.max_matvecs is not None:
+            return False
+        most = min(MAX_SEARCH, self.size // 2, self._room() // 2)
+        if search.finished or search.num_matvecs + _SEARCH_INSTALMENT > most:
+            return False
+        values, residuals = search.ritz_values()
+        converged = leading_converged(values, residuals)
+        if converged == len(values):
+            return True
+        rest = max(square_sum(look) - float((values[:converged] ** 2).sum()), 0.0)
+        per_pair = float(values[converged]) ** 2 / _PRODUCTS_PER_PAIR
+        return per_pair > rest / ((FIRST_PROBES + 1) * FIRST_STEPS)
 
     def _add_probes(self, count: int, steps: int) -> Products[None]:
         assert self._pairs is not None
@@ -182,7 +219,7 @@ class BlockSolver:
         self._matvecs += group.num_matvecs - before
 
     def _refine(self) -> Products[None]:
-        """Lengthen the recurrences or add probes, whichever part of the interval is wider."""
+        """Lengthen the recurrences or add probes, whichever narrows the interval more per product."""
         adaptive = self._settings.num_probes is None and self._settings.num_steps is None
         while True:
             assert self.spectrum is not None
@@ -199,12 +236,12 @@ class BlockSolver:
                 status = "caps reached" if adaptive else "probes and steps as asked"
                 self._publish(converged=False, status=status)
                 return
-            if can_lengthen and (width.truncation > width.sampling or not can_add):
+            if can_lengthen and (not can_add or width.lengthening_pays(runs.num_probes, runs.num_steps)):
                 affordable = self._affordable_steps(runs.num_probes, longer - runs.num_steps)
                 if affordable == 0:
                     break
                 for group in self._groups:
-                    if runs.num_probes * longer > self._room() // 2:
+                    if self.size > _REORTHOGONALISED or runs.num_probes * longer > self._room() // 2:
                         group.drop_basis()
                     yield from self._extend(group, affordable)
             else:

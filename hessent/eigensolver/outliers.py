@@ -54,8 +54,7 @@ class RitzPairs:
     @property
     def num_converged(self) -> int:
         """Length of the leading run of converged pairs, counted by falling abs(θ)."""
-        failing = np.flatnonzero(self.residuals > RESIDUAL_TOLERANCE * np.abs(self.values))
-        return int(failing[0]) if len(failing) else len(self.values)
+        return leading_converged(self.values, self.residuals)
 
     def leading(self, count: int) -> RitzPairs:
         """Return the `count` pairs of largest abs(θ)."""
@@ -64,71 +63,81 @@ class RitzPairs:
         )
 
 
-def find_outliers(
-    start: Tensor, *, num_steps: int, basis_limit: int, dtype: torch.dtype, fresh: Tensor
-) -> Products[RitzPairs]:
-    """Search the eigenpairs of largest magnitude with a fixed number of products.
+def leading_converged(values: Float64Array, residuals: Float64Array) -> int:
+    """Return the length of the leading run of converged Ritz values, given by falling abs(θ)."""
+    failing = np.flatnonzero(residuals > RESIDUAL_TOLERANCE * np.abs(values))
+    return int(failing[0]) if len(failing) else len(values)
+
+
+class OutlierSearch:
+    """A thick-restart Lanczos run from one start vector, which can be continued from where it stopped.
 
     Parameters
     ----------
     start : Tensor
         Start vector, shape (n,).
-    num_steps : int
-        Products to spend; at most n are spent.
     basis_limit : int
         Most vectors that may be kept.
     dtype : torch.dtype
         Precision of the products and of stored vectors.
     fresh : Tensor
         Random vectors to go on with when the Krylov space closes, shape (r, n).
-
-    Yields
-    ------
-    Tensor
-        One column, shape (n, 1).
-
-    Returns
-    -------
-    RitzPairs
-        Every Ritz pair of the final basis.
     """
-    search = _Search(start, max(basis_limit, 8), dtype, fresh)
-    for _ in range(min(num_steps, start.shape[0])):
-        if search.direction is None:
-            break
-        product = yield search.direction.T
-        search.step(product.T.double())
-    return search.pairs()
 
-
-class _Search:
-    """State of a thick-restart Lanczos run."""
-
-    def __init__(self, start: Tensor, limit: int, dtype: torch.dtype, fresh: Tensor) -> None:
+    def __init__(self, start: Tensor, *, basis_limit: int, dtype: torch.dtype, fresh: Tensor) -> None:
         self._basis = Basis(1, start.shape[0], dtype, start.device)
-        self._limit = limit
+        self._limit = max(basis_limit, 8)
         self._epsilon = 8 * torch.finfo(dtype).eps
         self._fresh = list(fresh.double())
         self._matrix = np.zeros((0, 0))
         self._coupling = 0.0  # β between the basis and the next direction
         self._scale = 0.0
         self._num_matvecs = 0
-        self.direction: Tensor | None = None
+        self._direction: Tensor | None = None
         self._take_direction(start.double()[None])
 
-    def step(self, product: Tensor) -> None:
+    @property
+    def num_matvecs(self) -> int:
+        """Products asked for so far."""
+        return self._num_matvecs
+
+    @property
+    def finished(self) -> bool:
+        """Whether the whole space has been searched."""
+        return self._direction is None
+
+    def extend(self, num_steps: int) -> Products[None]:
+        """Spend up to `num_steps` further products.
+
+        Yields
+        ------
+        Tensor
+            One column, shape (n, 1).
+        """
+        for _ in range(num_steps):
+            if self._direction is None:
+                return
+            product = yield self._direction.T
+            self._step(product.T.double())
+
+    def ritz_values(self) -> tuple[Float64Array, Float64Array]:
+        """Return Ritz values by falling abs(θ), shape (j,), and the norms of their residuals, shape (j,)."""
+        values, vectors = _by_magnitude(self._matrix)
+        return values, self._residuals(vectors)
+
+    def _step(self, product: Tensor) -> None:
         """Add the current direction, whose product with H is `product` (1, n), to the basis."""
-        assert self.direction is not None
+        assert self._direction is not None
         self._num_matvecs += 1
         if self._basis.count >= self._limit:
             self._restart()
-        self._basis.append(self.direction)
+        self._basis.append(self._direction)
         row = self._basis.coefficients(product)
         residual = product - self._basis.combine(row)
         residual = self._basis.orthogonalise(residual)
         # The last coefficient in full float64; the others are couplings that orthogonality makes small.
         column = row[0].cpu().numpy()
-        column[-1] = float((self.direction.to(self._basis.rows.dtype).double() * product).sum())
+        column[-1] = float((self._direction.to(self._basis.rows.dtype).double() * product).sum())
         size = self._basis.count
         grown = np.zeros((size, size))
         grown[:-1, :-1] = self._matrix
@@ -155,17 +164,21 @@ class _Search:
         if norm <= self._epsilon * self._scale or norm == 0.0:
             self._coupling = 0.0
             if self._basis.count >= residual.shape[1] or not self._fresh:
-                self.direction = None
+                self._direction = None
                 return
             residual = self._basis.orthogonalise(self._basis.orthogonalise(self._fresh.pop()[None]))
-        self.direction = (residual / residual.norm()).to(self._basis.rows.dtype).double()
+        self._direction = (residual / residual.norm()).to(self._basis.rows.dtype).double()
 
     def pairs(self) -> RitzPairs:
         """Return all Ritz pairs of the current basis."""
         values, vectors = _by_magnitude(self._matrix)
+        return RitzPairs(
+            values, self._residuals(vectors), _ritz_vectors(vectors, self._basis.rows[0]), self._num_matvecs
+        )
+
+    def _residuals(self, vectors: Float64Array) -> Float64Array:
         # H Q = Q T + β q eᵀ: the residual of a Ritz pair is β times its last component.
-        residuals = self._coupling * np.abs(vectors[-1]) if len(values) else np.zeros(0)
-        return RitzPairs(values, residuals, _ritz_vectors(vectors, self._basis.rows[0]), self._num_matvecs)
+        return self._coupling * np.abs(vectors[-1]) if len(vectors) else np.zeros(0)
 
 
 def _by_magnitude(matrix: Float64Array) -> tuple[Float64Array, Float64Array]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 # Caps of the adaptive rule: beyond them a block is marked as not converged instead of being refined further.
 MAX_PROBES = 16
 MAX_STEPS = 320
+MAX_SEARCH = 400  # products for outliers
 # Below 4 probes of 40 steps intervals are not honest enough to stop on (coverage 0.80 at 3 × 30).
 FIRST_PROBES = 4
-_FIRST_STEPS = 40
+FIRST_STEPS = 40
 _DEFAULT_BUDGET = 300  # products; reaches a few per cent on the gap of trained nets of 2,000–100,000 parameters
 _LARGE_BUDGET = 600
 
@@ -100,8 +101,8 @@ def first_plan(settings: SolverSettings, size: int, spent: int) -> Plan:
     search = max(min(int(share * budget), size // 2), 0)
     probes = settings.num_probes or (FIRST_PROBES if budget >= 200 else 3)
     # Of a large budget the rest is kept for refinement, but no run starts too short to judge itself.
-    most = budget - search if settings.max_matvecs is not None else probes * _FIRST_STEPS
-    instalment = max(min(budget, _LARGE_BUDGET) - search, min(most, probes * _FIRST_STEPS))
+    most = budget - search if settings.max_matvecs is not None else probes * FIRST_STEPS
+    instalment = max(min(budget, _LARGE_BUDGET) - search, min(most, probes * FIRST_STEPS))
     steps = min(settings.num_steps or max(instalment // probes, 2), size)
     if settings.max_matvecs is not None:
         search = max(min(search, budget - probes * steps), 0)

@@ -11,7 +11,9 @@ import torch
 
 from hessent.arch.registry import build, nearest
 from hessent.checkpoint.matching import load_into
+from hessent.checkpoint.prefixes import strip_prefixes
 from hessent.checkpoint.reader import Checkpoint, open_checkpoint
+from hessent.checkpoint.trust import resolve_data
 from hessent.curvature.problem import Problem
 from hessent.data.registry import no_data_error, open_dataset
 from hessent.data.stream import BatchStream
@@ -108,7 +110,7 @@ def prepare(request: SpectrumRequest) -> Prepared:
         **(checkpoint.metadata.arch_options if same else {}),
         **request.arch_options,
     }
-    shapes = {name: info.shape for name, info in checkpoint.tensors.items()}
+    shapes = _bare_shapes(checkpoint)
     built = build(arch, tensors=shapes, options=options, where=request.checkpoint)
     loaded = checkpoint.load()
     try:
@@ -120,8 +122,8 @@ def prepare(request: SpectrumRequest) -> Prepared:
     data_name = choose("data") or built.default_data
     if data_name is None:
         raise no_data_error(request.checkpoint)
-    if request.data is None and checkpoint.metadata.data == data_name:
-        data_name = _beside(checkpoint.path, data_name)
+    if request.data is None and data_name == checkpoint.metadata.data:
+        data_name = resolve_data(data_name, checkpoint.folder)
     dataset = open_dataset(data_name)
     seed = first_known(choose("seed_of_request"), 0)
     samples = first_known(choose("samples"), DEFAULT_SAMPLES)
@@ -207,17 +209,14 @@ def _dotted(value: Any) -> bool:
     return bool(colon) and "." in head and tail.isidentifier()
 
 
-def _beside(checkpoint: str, data_name: str) -> str:
-    """Place a relative path that metadata names below the checkpoint's own folder."""
-    source, colon, path = data_name.partition(":")
-    if not colon or source == "synthetic":
-        return data_name
-    folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
-    return f"{source}:{folder / path}"
+def _bare_shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
+    """Shapes by name without wrapper prefixes, as the registry wants them."""
+    names = strip_prefixes(checkpoint.tensors).names
+    return {bare: checkpoint.tensors[stored].shape for stored, bare in names.items()}
 
 
 def _no_architecture(path: str, checkpoint: Checkpoint) -> UsageError:
-    near = nearest({name: info.shape for name, info in checkpoint.tensors.items()})
+    near = nearest(_bare_shapes(checkpoint))
     return UsageError(
         "the checkpoint does not say which architecture it belongs to",
         where=path,
