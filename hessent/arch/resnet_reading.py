@@ -123,7 +123,7 @@ def _look(shapes: Shapes, problems: list[str]) -> dict[str, Any]:
     }
     if seen["stem"] is None:
         problems.append(f"the stem's kernel is {stem[2]}x{stem[3]}; 7x7 and 3x3 are known")
-    return seen | _look_block(shapes, stem[0], problems)
+    return seen | _look_block(shapes, stem[0], len(depths), problems)
 
 
 def _stage_depths(shapes: Shapes) -> tuple[int, ...]:
@@ -135,17 +135,19 @@ def _stage_depths(shapes: Shapes) -> tuple[int, ...]:
     return tuple(count_from(stages[stage], 0) for stage in range(1, 1 + count_from(stages, 1)))
 
 
-def _look_block(shapes: Shapes, width: int, problems: list[str]) -> dict[str, Any]:
-    """Read block type, groups and width per group off the first block."""
+def _look_block(shapes: Shapes, width: int, stages: int, problems: list[str]) -> dict[str, Any]:
+    """Read block type, groups and width per group off the last stage, where rounding has hidden the least."""
     if "layer1.0.conv3.weight" not in shapes:
         return {"block": "basic", "groups": 1, "width_per_group": 64}
-    middle = shapes.get("layer1.0.conv2.weight", ())
-    if len(middle) != 4 or not middle[1] or middle[0] % middle[1]:
-        problems.append("layer1.0.conv2.weight is not a grouped convolution of a bottleneck")
+    key = f"layer{stages}.0.conv2.weight"
+    middle = shapes.get(key, ())
+    if len(middle) != 4 or middle[0] % middle[1]:
+        problems.append(f"{key} is not a grouped convolution of a bottleneck")
         return {"block": "bottleneck"}
     groups = middle[0] // middle[1]
-    # torchvision: inner width = int(planes · width_per_group / 64) · groups; the smallest such whole number
-    width_per_group = -(-middle[1] * 64 // width)
+    # inner width = floor(planes · width_per_group / 64) · groups; the smallest width per group that gives it
+    planes = width * 2 ** (stages - 1)
+    width_per_group = -(-middle[1] * 64 // planes)
     return {"block": "bottleneck", "groups": groups, "width_per_group": width_per_group}
 
 

@@ -4,11 +4,13 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from network_shapes import shapes_from
 
+from hessent.arch.built_in import BUILT_IN
 from hessent.arch.registry import (
     architectures,
     build,
@@ -82,6 +84,13 @@ def test_auto_refuses_what_fits_nothing_and_says_why() -> None:
     assert "x.pt: these tensors fit no built-in architecture" in str(caught.value)
     assert "vit: 1 missing: blocks.0.norm2.weight" in str(caught.value)
     assert "resnet" not in str(caught.value)
+
+
+def test_auto_does_not_choose_between_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUILT_IN, "chain", replace(BUILT_IN["mlp"], family="chain"))
+    with pytest.raises(ArchitectureError, match="fit more than one family") as caught:
+        build("auto", tensors=shapes_from("mlp", **TINY["mlp"]), where="t")
+    assert set(caught.value.problems) == {"mlp: fits", "chain: fits"}
 
 
 def test_auto_says_which_option_no_family_knows() -> None:

@@ -175,6 +175,13 @@ def test_grouped_bottlenecks_are_read_from_shapes() -> None:
     assert "wide_resnet50_2" not in [fit.name for fit in fits(shapes) if fit.fits]
 
 
+@pytest.mark.parametrize(("width", "width_per_group"), [(6, 80), (7, 75), (10, 100), (3, 66)])
+def test_inner_widths_that_were_rounded_down_are_read_back(width: int, width_per_group: int) -> None:
+    shapes = shapes_from("resnet50", width=width, width_per_group=width_per_group)
+    assert fits(shapes)[0].name == "resnet50"
+    assert shapes_from("resnet50", **fits(shapes)[0].options) == shapes
+
+
 def test_a_net_without_norms_is_refused_with_a_way_out() -> None:
     shapes = {key: shape for key, shape in shapes_from("resnet18").items() if "bn" not in key}
     with pytest.raises(ArchitectureError) as caught:
