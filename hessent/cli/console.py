@@ -1,8 +1,8 @@
 """The two streams of the command line and how they are written to.
 
 Results go to standard output; progress, warnings and errors go to standard error.  Off a terminal rich assumes 80
-columns and shortens numbers, sometimes without a mark; so there the console is made wide enough that nothing is
-ever wrapped or cut.  `NO_COLOR` is honoured by rich itself.
+columns and shortens what is wider, sometimes without a mark; so whole lines are written, which it leaves as they
+are.  `NO_COLOR` is honoured by rich itself.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from rich.console import Console
 from rich.text import Text
 
 from hessent.report.names import printable
-
-UNLIMITED_WIDTH = 100_000
 
 
 @dataclass
@@ -76,5 +74,4 @@ def write_text(text: str) -> None:
 
 
 def _console(stream: TextIO) -> Console:
-    width = None if stream.isatty() else UNLIMITED_WIDTH
-    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+    return Console(file=stream, highlight=False, markup=False, emoji=False)

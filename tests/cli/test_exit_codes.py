@@ -179,7 +179,7 @@ def piped(words, folder):
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": ROOT},
+        env={**os.environ, "PYTHONPATH": ROOT, "PYTHONUNBUFFERED": ""},
     )
     process.stdout.close()
     err = process.stderr.read()
@@ -187,9 +187,7 @@ def piped(words, folder):
     return process.wait(), err
 
 
-@pytest.mark.parametrize(
-    "words", [["summary", "a.spectrum.h5", "--json"], ["--help"], ["summary", "a.spectrum.h5"]]
-)
+@pytest.mark.parametrize("words", [["summary", "a.spectrum.h5"], ["--help"], ["data", "images", "--json"]])
 def test_a_closed_pipe_is_not_an_error(tmp_path, words):
     write_spectrum(tmp_path / "a.spectrum.h5", sample_spectra.spectrum())
     assert piped(words, tmp_path) == (0, b"")

@@ -100,6 +100,9 @@ def test_synthetic_data_and_unfinished_runs_say_so_above_the_table():
     assert "SYNTHETIC" in text
     assert "INCOMPLETE" in text
     assert "SYNTHETIC" not in "\n".join(lines_of(SpectrumEntry("x", sample_spectra.spectrum()), None))
+    [found] = summary_document([entry], Selection())["spectra"]
+    assert found["data"]["synthetic"] is True
+    assert found["complete"] is False
 
 
 def test_measures_at_hand_are_used_and_other_orders_are_derived(small):
