@@ -18,6 +18,7 @@ from hessent.curvature.problem import Problem
 from hessent.data.registry import no_data_error, open_dataset
 from hessent.data.stream import BatchStream
 from hessent.errors import CheckpointError, UsageError
+from hessent.pipeline.made_up import SYNTHETIC, made_up_like
 from hessent.pipeline.request import (
     DEFAULT_SAMPLES,
     SpectrumRequest,
@@ -124,6 +125,8 @@ def prepare(request: SpectrumRequest) -> Prepared:
         raise no_data_error(request.checkpoint)
     if request.data is None and data_name == checkpoint.metadata.data:
         data_name = resolve_data(data_name, checkpoint.folder)
+    if data_name == SYNTHETIC:
+        data_name = made_up_like(built, checkpoint.metadata)
     dataset = open_dataset(data_name)
     seed = first_known(choose("seed_of_request"), 0)
     samples = first_known(choose("samples"), DEFAULT_SAMPLES)
