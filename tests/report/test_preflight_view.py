@@ -1,0 +1,54 @@
+"""What a dry run prints, for people and for programs."""
+
+import dataclasses
+import json
+
+import jsonschema
+import pytest
+import sample_spectra
+
+from hessent.report.document import to_json
+from hessent.report.preflight import PlannedBlock, Preflight, preflight_document, preflight_table
+from hessent.report.schema import load_schema
+from hessent.report.terminal import table_lines
+
+
+@pytest.fixture
+def plan():
+    sample = sample_spectra.spectrum()
+    return Preflight(
+        checkpoint=sample.checkpoint,
+        data=sample.data,
+        loss="cross-entropy",
+        output="step-000400.spectrum.h5",
+        num_params=11_173_962,
+        batch_size=128,
+        device="cpu",
+        dtype="float32",
+        engine="graph",
+        blocks=(PlannedBlock("conv1", 432, "exact", 435), PlannedBlock("full", 11_173_962, "lanczos", 200)),
+        seconds=7200.0,
+        memory_expected=3 * 2**30,
+        memory_available=2**33,
+        problems=("'nowhere' does not exist",),
+        notes=("stem: cifar, from the shapes",),
+    )
+
+
+def test_the_plan_follows_its_schema(plan):
+    document = json.loads(to_json(preflight_document(plan)))
+    jsonschema.validate(document, load_schema("hessent.preflight/1"))
+    assert document["matvecs"] == 635
+
+
+def test_made_up_data_is_said(plan):
+    made_up = dataclasses.replace(plan, data=dataclasses.replace(plan.data, synthetic=True))
+    document = preflight_document(made_up)
+    jsonschema.validate(document, load_schema("hessent.preflight/1"))
+    assert document["data"]["synthetic"] is True
+
+
+def test_people_see_products_time_memory_and_problems(plan):
+    text = "\n".join(line.plain for line in table_lines(preflight_table(plan), 100))
+    for part in ("635 products", "2.0 h", "3.0 GiB", "'nowhere' does not exist", "11,173,962"):
+        assert part in text
