@@ -82,7 +82,6 @@ def _next_token(outputs: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=-1)
 
 
-
 def _vit() -> nn.Module:
     options = {"width": 8, "depth": 1, "heads": 2, "patch": 4, "image_size": 8, "channels": 1, "classes": 3}
     return build("vit", options=options, where="test").model

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from hessent.spectrum.model import (
+from hessent.spectra.model import (
     BlockSpectrum,
     CheckpointInfo,
     DataInfo,

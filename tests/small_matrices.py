@@ -9,7 +9,7 @@ from hessent.curvature.operator import SymmetricOperator
 from hessent.eigensolver.block_solver import BlockSolver
 from hessent.eigensolver.requests import answer
 from hessent.eigensolver.settings import SolverSettings
-from hessent.spectrum.model import BlockSpectrum, Outliers, ProbeRuns
+from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns
 
 # Two-sided 95 % quantiles of Student's t and the upper 99.99 % points of χ², from printed tables.
 STUDENT_T = {1: 12.7062047, 2: 4.30265273, 3: 3.18244631, 5: 2.57058184, 7: 2.36462425, 15: 2.13144955}

@@ -10,7 +10,7 @@ import sample_spectra
 
 import hessent
 from hessent.measures.registry import compute_measures, error_budget
-from hessent.spectrum.hdf5_writer import write_spectrum
+from hessent.spectra.hdf5_writer import write_spectrum
 
 ROOT = str(Path(hessent.__file__).parents[1])
 HEAVY = ("torch", "matplotlib", "transformers", "pandas")

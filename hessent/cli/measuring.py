@@ -39,8 +39,8 @@ def run_and_print(
     from hessent.report.selection import SpectrumEntry
     from hessent.report.summary import summary_table
     from hessent.report.summary_document import summary_document
-    from hessent.spectrum.atomic_file import write_atomically
-    from hessent.spectrum.hdf5_reader import load_with_measures
+    from hessent.spectra.atomic_file import write_atomically
+    from hessent.spectra.hdf5_reader import load_with_measures
 
     with SpectrumDisplay() as display:
         outcome = run_spectrum(request, display, force=force)

@@ -19,7 +19,7 @@ from hessent.cli.console import messages, note, session, terminal_width, write_l
 from hessent.report.names import printable
 
 if TYPE_CHECKING:
-    from hessent.spectrum.model import BlockSpectrum
+    from hessent.spectra.model import BlockSpectrum
 
 _STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name))
 

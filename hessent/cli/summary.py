@@ -40,7 +40,7 @@ def command(
     from hessent.report.selection import SpectrumEntry
     from hessent.report.summary import summary_table
     from hessent.report.summary_document import summary_document
-    from hessent.spectrum.hdf5_reader import load_with_measures
+    from hessent.spectra.hdf5_reader import load_with_measures
 
     chosen = choose_format(output_format, as_json)
     selection = choose_selection(measure, block, sort, alpha, every_measure=chosen is OutputFormat.CSV)

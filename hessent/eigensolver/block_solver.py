@@ -33,7 +33,7 @@ from hessent.eigensolver.settings import (
 )
 from hessent.eigensolver.widths import square_sum, widths
 from hessent.measures.quadrature import gauss_rules
-from hessent.spectrum.model import BlockSpectrum, Outliers, ProbeRuns
+from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns
 
 _MISSED_ROUNDS = 3
 _FRESH_DIRECTIONS = 16

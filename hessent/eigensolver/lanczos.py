@@ -30,7 +30,7 @@ from torch import Tensor
 from hessent.eigensolver.basis import Basis, project_out
 from hessent.eigensolver.requests import Products
 from hessent.measures.quadrature import CONVERGED, steps_taken
-from hessent.spectrum.model import ProbeRuns
+from hessent.spectra.model import ProbeRuns
 
 
 class LockstepLanczos:

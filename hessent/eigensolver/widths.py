@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 
 from hessent.measures.entropy import gap_functional
 from hessent.measures.functionals import Functional, SpectralSums, Spread, absolute, extremes, scale_of
-from hessent.spectrum.model import BlockSpectrum
+from hessent.spectra.model import BlockSpectrum
 
 # A gap this small (nats) is as good as none: a spectrum that flat is not resolved relatively.
 _SMALLEST_GAP = 0.01

@@ -22,7 +22,7 @@ from hessent.measures.functionals import extremes, scale_of
 from hessent.measures.quadrature import gauss_rules
 from hessent.measures.ratios import tau
 from hessent.measures.trace import lambda_max, lambda_min
-from hessent.spectrum.model import BlockSpectrum
+from hessent.spectra.model import BlockSpectrum
 
 _LARGEST_LOG = 600.0  # ln k beyond which double precision ends
 

@@ -26,7 +26,7 @@ from hessent.measures.functionals import (
 )
 from hessent.measures.functionals import scale_of as _scale_of
 from hessent.measures.ratios import ratios
-from hessent.spectrum.model import BlockSpectrum
+from hessent.spectra.model import BlockSpectrum
 
 Float64Array = NDArray[np.float64]
 

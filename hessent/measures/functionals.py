@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from hessent.estimate import Estimate
 from hessent.measures.quadrature import Rule, gauss_rules, with_exact_weights
-from hessent.spectrum.model import BlockSpectrum, ProbeRuns
+from hessent.spectra.model import BlockSpectrum, ProbeRuns
 
 Float64Array = NDArray[np.float64]
 SpectralFunction = Callable[[Float64Array], Float64Array]

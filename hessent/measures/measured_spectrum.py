@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 
 from hessent.estimate import Estimate
 from hessent.measures.registry import compute_measures
-from hessent.spectrum import hdf5_reader
-from hessent.spectrum.model import Spectrum
+from hessent.spectra import hdf5_reader
+from hessent.spectra.model import Spectrum
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ import numpy as np
 import scipy  # its parts load on first use: a table of a ready file needs none of them
 from numpy.typing import NDArray
 
-from hessent.spectrum.model import ProbeRuns
+from hessent.spectra.model import ProbeRuns
 
 Float64Array = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hessent.estimate import Estimate
 from hessent.measures.functionals import extremes, scale_of
 from hessent.measures.quadrature import mass_beyond
-from hessent.spectrum.model import BlockSpectrum
+from hessent.spectra.model import BlockSpectrum
 
 Float64Array = NDArray[np.float64]
 

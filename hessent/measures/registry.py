@@ -11,7 +11,7 @@ from hessent.measures.entropy import effective_rank, entropy, entropy_gap, gap_f
 from hessent.measures.functionals import SpectralSums, absolute, extremes, identity, scale_of
 from hessent.measures.ratios import ratios, tau
 from hessent.measures.trace import abs_trace, lambda_max, lambda_min, negative_mass, trace
-from hessent.spectrum.model import BlockSpectrum
+from hessent.spectra.model import BlockSpectrum
 
 __all__ = ["compute_measures", "error_budget", "measure_names", "negative_mass", "spoiled_by_noise", "tau"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hessent.spectrum.model import TensorProbe
+from hessent.spectra.model import TensorProbe
 
 # nats: E[|x| log |x|]/E|x| − log E|x| = (ψ(1) + ln 2)/2 − ln √(2/π) for a standard Gaussian x
 NOISE_FLOOR = 0.2838

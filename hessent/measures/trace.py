@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from hessent.estimate import Estimate
 from hessent.measures.functionals import SpectralSums, absolute, extremes, identity, scale_of
-from hessent.spectrum.model import BlockSpectrum
+from hessent.spectra.model import BlockSpectrum
 
 
 def trace(block: BlockSpectrum) -> Estimate:

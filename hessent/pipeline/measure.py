@@ -22,7 +22,7 @@ from hessent.eigensolver.probes import generator_for
 from hessent.eigensolver.scheduler import run_solvers, widest_first
 from hessent.eigensolver.settings import SolverSettings
 from hessent.errors import UsageError
-from hessent.spectrum.model import BlockSpectrum, TensorProbe
+from hessent.spectra.model import BlockSpectrum, TensorProbe
 
 
 class Observer(Protocol):

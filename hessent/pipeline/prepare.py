@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from hessent.arch.registry import build, nearest
+from hessent.arch.registry import build, is_built_in, nearest
 from hessent.checkpoint.matching import load_into
 from hessent.checkpoint.prefixes import strip_prefixes
 from hessent.checkpoint.reader import Checkpoint, open_checkpoint
@@ -28,8 +28,9 @@ from hessent.pipeline.request import (
     parse_size,
 )
 from hessent.pipeline.resources import available_memory, choose_batch_size, choose_device
-from hessent.spectrum.model import CheckpointInfo, DataInfo
+from hessent.spectra.model import CheckpointInfo, DataInfo
 
+_TRIED_SAMPLES = 8
 _GRAPH_SHARE = 0.7  # of the memory allowed goes to gradient graphs, the rest to Lanczos vectors
 
 
@@ -104,6 +105,13 @@ def prepare(request: SpectrumRequest) -> Prepared:
         arch = first_known(checkpoint.metadata.arch, "auto")
     if arch is None:
         raise _no_architecture(request.checkpoint, checkpoint)
+    if request.arch in (None, "auto") and arch == checkpoint.metadata.arch and not is_built_in(arch):
+        raise CheckpointError(
+            f"its metadata names the architecture '{arch}', which is not built in",
+            where=request.checkpoint,
+            expected="a built-in name: a checkpoint may not decide which plug-in is loaded",
+            fix=f"--arch {arch}, if you trust it",
+        )
     # Options belong to the architecture they were saved with: another --arch starts from its own defaults.
     same = arch == checkpoint.metadata.arch
     options = {
@@ -138,11 +146,11 @@ def prepare(request: SpectrumRequest) -> Prepared:
     problem = Problem(
         built.model, first_known(choose("loss"), built.default_loss), stream, device=device, dtype=dtype
     )
-    _check_shape(problem, stream, arch)
+    few = problem.with_batches(stream.with_batch_size(min(_TRIED_SAMPLES, stream.num_samples)))
+    _check_fit(few, stream, built.name)
     batch_size = choose("batch_size")
     if batch_size is None:
-        sized = problem.with_batches(stream.with_batch_size(min(8, stream.num_samples)))
-        batch_size = choose_batch_size(sized, stream.num_samples, int(_GRAPH_SHARE * memory))
+        batch_size = choose_batch_size(few, stream.num_samples, int(_GRAPH_SHARE * memory))
     stream = stream.with_batch_size(min(batch_size, stream.num_samples))
     problem = problem.with_batches(stream)
 
@@ -240,18 +248,20 @@ def _size(value: Any) -> int | None:
     return None if value is None else parse_size(str(value))
 
 
-def _check_shape(problem: Problem, stream: BatchStream, arch: str) -> None:
-    """Run one sample, so that data of the wrong shape is named before anything is measured.
+def _check_fit(problem: Problem, stream: BatchStream, arch: str) -> None:
+    """Run a few samples, so that data that do not fit the model or the loss are named before anything else.
 
     Raises
     ------
     UsageError
         If the model cannot take the data's inputs.
+    DataError
+        If the targets do not fit the model's outputs.
     """
-    inputs, _ = next(problem.micro_batches())
+    inputs, targets = next(problem.micro_batches())
     try:
         with torch.no_grad():
-            problem.outputs(inputs)
+            outputs = problem.outputs(inputs)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
@@ -260,3 +270,4 @@ def _check_shape(problem: Problem, stream: BatchStream, arch: str) -> None:
             expected="data of the kind and size the checkpoint was trained on",
             fix="another --data, its parameters (see `hessent data`), or --arch-option",
         ) from error
+    problem.loss.check(outputs, targets, f"--data {stream.name}")

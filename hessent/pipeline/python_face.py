@@ -18,8 +18,8 @@ from hessent.measures.measured_spectrum import MeasuredSpectrum
 from hessent.measures.registry import compute_measures, error_budget
 from hessent.pipeline.measure import Measurement, Observer, Silent, library_versions
 from hessent.pipeline.resources import available_memory
-from hessent.spectrum.hdf5_writer import write_spectrum
-from hessent.spectrum.model import CheckpointInfo, DataInfo, LossInfo, Spectrum
+from hessent.spectra.hdf5_writer import write_spectrum
+from hessent.spectra.model import CheckpointInfo, DataInfo, LossInfo, Spectrum
 
 _GRAPH_SHARE = 0.7
 

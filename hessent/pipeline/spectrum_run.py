@@ -14,9 +14,9 @@ from hessent.measures.registry import compute_measures, error_budget
 from hessent.pipeline.measure import Measurement, Observer, library_versions
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.request import SpectrumRequest
-from hessent.spectrum.hdf5_reader import load
-from hessent.spectrum.hdf5_writer import write_spectrum
-from hessent.spectrum.model import BlockSpectrum, LossInfo, Spectrum
+from hessent.spectra.hdf5_reader import load
+from hessent.spectra.hdf5_writer import write_spectrum
+from hessent.spectra.model import BlockSpectrum, LossInfo, Spectrum
 
 # Where two runs differ in nothing but these, their numbers agree up to rounding.
 _HARMLESS = frozenset({"batch_size", "device", "engine", "graphs_kept", "graph_bytes", "max_time"})

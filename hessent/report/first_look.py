@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hessent.measures.registry import compute_measures
 from hessent.report.tables import Column, Table
-from hessent.spectrum.model import BlockSpectrum
+from hessent.spectra.model import BlockSpectrum
 
 
 def first_look_table(blocks: Sequence[BlockSpectrum]) -> Table:

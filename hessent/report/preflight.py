@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hessent.report.tables import Column, Table
-from hessent.spectrum.model import CheckpointInfo, DataInfo
+from hessent.spectra.model import CheckpointInfo, DataInfo
 
 SCHEMA = "hessent.preflight/1"
 

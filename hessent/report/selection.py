@@ -11,8 +11,8 @@ from hessent import __version__
 from hessent.errors import UsageError, suggest
 from hessent.estimate import Estimate
 from hessent.measures.registry import compute_measures, error_budget, measure_names
-from hessent.spectrum.derived import Budget, DerivedMeasures
-from hessent.spectrum.model import BlockSpectrum, Spectrum
+from hessent.spectra.derived import Budget, DerivedMeasures
+from hessent.spectra.model import BlockSpectrum, Spectrum
 
 HEADLINE = ("trace", "lambda_max", "lambda_min", "positive_ratio", "entropy_gap", "condition_lower_entropy")
 NEGATIVE_MASS_LIMIT = 0.01  # share of the absolute trace; above it entropy and κ are about abs(λ), and say so

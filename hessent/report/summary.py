@@ -28,7 +28,7 @@ from hessent.report.numbers import at_most, format_number
 from hessent.report.selection import MeasuredBlock, Selection, SpectrumEntry, select_blocks
 from hessent.report.settings import shown_settings
 from hessent.report.tables import Cell, CellKind, Column, Flag, Table
-from hessent.spectrum.model import Spectrum
+from hessent.spectra.model import Spectrum
 
 # Title, kind, and how soon the column goes on a narrow terminal (a high number goes first).
 _COLUMNS: Mapping[str, tuple[str, CellKind, int]] = {

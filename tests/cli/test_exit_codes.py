@@ -14,7 +14,7 @@ import hessent
 from hessent.__main__ import main
 from hessent.cli import app as application
 from hessent.errors import CheckpointError, InterruptedRunError, StorageError
-from hessent.spectrum.hdf5_writer import write_spectrum
+from hessent.spectra.hdf5_writer import write_spectrum
 
 ROOT = str(Path(hessent.__file__).parents[1])
 

@@ -16,7 +16,7 @@ import hessent
 from hessent.__main__ import main
 from hessent.measures.registry import compute_measures, error_budget
 from hessent.report.schema import load_schema
-from hessent.spectrum.hdf5_writer import write_spectrum
+from hessent.spectra.hdf5_writer import write_spectrum
 
 FILE = "a.spectrum.h5"
 ROOT = str(Path(hessent.__file__).parents[1])

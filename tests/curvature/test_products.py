@@ -47,9 +47,7 @@ def test_every_block_agrees_with_dense_autograd(name, sizes, engine, dtype, tole
     problem = served.problem
     generator = torch.Generator().manual_seed(0)
     blocks = resolve_blocks(problem.model, problem.parameters, ["layer", "module", "parameter"], full=True)
-    requests = [
-        (block, torch.randn(block.size, 3, generator=generator, dtype=torch.float64)) for block in blocks
-    ]
+    requests = [(block, torch.randn(block.size, 3, generator=generator, dtype=torch.float64)) for block in blocks]
     for (block, V), found in zip(requests, served.products(requests), strict=True):
         rows = columns_of(problem.model, block.parameters)
         expected = hessian[rows][:, rows] @ V

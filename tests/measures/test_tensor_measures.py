@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hessent.measures.tensors import NOISE_FLOOR, tensor_measures
-from hessent.spectrum.model import TensorProbe
+from hessent.spectra.model import TensorProbe
 
 
 def probe(sums, gaps):

@@ -22,7 +22,7 @@ from hessent.report.summary import summary_table
 from hessent.report.summary_document import summary_document
 from hessent.report.tables import footnotes
 from hessent.report.terminal import table_lines
-from hessent.spectrum.derived import DerivedMeasures
+from hessent.spectra.derived import DerivedMeasures
 
 
 @pytest.fixture(scope="module")

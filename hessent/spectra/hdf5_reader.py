@@ -15,11 +15,11 @@ from typing import TypeVar
 import h5py
 
 from hessent.errors import SpectrumFileError
-from hessent.spectrum import encoding
-from hessent.spectrum.derived import DerivedMeasures
-from hessent.spectrum.hdf5_groups import read_derived, read_group
-from hessent.spectrum.hdf5_guard import COMPUTE_AGAIN, MAX_DECLARED_BYTES, Budget, GuardedGroup
-from hessent.spectrum.model import Spectrum
+from hessent.spectra import encoding
+from hessent.spectra.derived import DerivedMeasures
+from hessent.spectra.hdf5_groups import read_derived, read_group
+from hessent.spectra.hdf5_guard import COMPUTE_AGAIN, MAX_DECLARED_BYTES, Budget, GuardedGroup
+from hessent.spectra.model import Spectrum
 
 Content = TypeVar("Content")
 

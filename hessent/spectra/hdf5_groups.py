@@ -13,11 +13,11 @@ import numpy as np
 
 from hessent.errors import SpectrumFileError
 from hessent.estimate import Estimate
-from hessent.spectrum import encoding
-from hessent.spectrum.derived import DerivedMeasures
-from hessent.spectrum.encoding import Encoding
-from hessent.spectrum.hdf5_guard import COMPUTE_AGAIN, GuardedGroup
-from hessent.spectrum.model import (
+from hessent.spectra import encoding
+from hessent.spectra.derived import DerivedMeasures
+from hessent.spectra.encoding import Encoding
+from hessent.spectra.hdf5_guard import COMPUTE_AGAIN, GuardedGroup
+from hessent.spectra.model import (
     BlockSpectrum,
     CheckpointInfo,
     DataInfo,

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from hessent import __version__
 from hessent.estimate import Estimate
-from hessent.spectrum import encoding
-from hessent.spectrum.atomic_file import write_atomically
-from hessent.spectrum.derived import Budget
-from hessent.spectrum.encoding import Encoding
-from hessent.spectrum.model import BlockSpectrum, Outliers, ProbeRuns, Spectrum, TensorProbe
+from hessent.spectra import encoding
+from hessent.spectra.atomic_file import write_atomically
+from hessent.spectra.derived import Budget
+from hessent.spectra.encoding import Encoding
+from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns, Spectrum, TensorProbe
 
 Measures = Mapping[str, Mapping[str, Estimate]]  # block name -> measure -> estimate
 Budgets = Mapping[str, Mapping[str, Budget]]  # block name -> measure -> part -> half-width

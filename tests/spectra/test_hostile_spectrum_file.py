@@ -12,9 +12,9 @@ import pytest
 import sample_spectra
 
 from hessent.errors import SpectrumFileError
-from hessent.spectrum import encoding
-from hessent.spectrum.hdf5_reader import from_bytes, load
-from hessent.spectrum.hdf5_writer import to_bytes, write_spectrum
+from hessent.spectra import encoding
+from hessent.spectra.hdf5_reader import from_bytes, load
+from hessent.spectra.hdf5_writer import to_bytes, write_spectrum
 
 
 @pytest.fixture(scope="module")
@@ -202,8 +202,8 @@ def test_a_mutated_image_with_a_valid_digest_is_read_or_refused(content, tmp_pat
 READ_MUTATED = """
 import pathlib, random, sys
 from hessent.errors import SpectrumFileError
-from hessent.spectrum import encoding
-from hessent.spectrum.hdf5_reader import from_bytes
+from hessent.spectra import encoding
+from hessent.spectra.hdf5_reader import from_bytes
 
 original = pathlib.Path(sys.argv[1]).read_bytes()[encoding.PREAMBLE_SIZE :]
 refused = 0

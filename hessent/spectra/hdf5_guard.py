@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hessent.errors import SpectrumFileError
-from hessent.spectrum import encoding
-from hessent.spectrum.encoding import Encoding
+from hessent.spectra import encoding
+from hessent.spectra.encoding import Encoding
 
 COMPUTE_AGAIN = "compute it again with hessent spectrum … --force"
 
@@ -72,7 +72,7 @@ class GuardedGroup:
         return SpectrumFileError(
             f"'{self.inside.rstrip('/')}/{name}' {found}",
             where=self.where,
-            expected="a spectrum file as hessent writes it (hessent/spectrum/SPEC.md)",
+            expected="a spectrum file as hessent writes it (hessent/spectra/SPEC.md)",
             fix=COMPUTE_AGAIN,
         )
 

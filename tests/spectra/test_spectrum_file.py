@@ -13,14 +13,14 @@ import pytest
 import sample_spectra
 
 import hessent
-import hessent.spectrum
+import hessent.spectra
 from hessent.errors import StorageError
 from hessent.estimate import Estimate
-from hessent.spectrum.derived import DerivedMeasures
-from hessent.spectrum.encoding import decode_text, encode_text
-from hessent.spectrum.hdf5_reader import from_bytes, load, load_with_measures
-from hessent.spectrum.hdf5_writer import to_bytes, write_spectrum
-from hessent.spectrum.model import Outliers, ProbeRuns, Spectrum
+from hessent.spectra.derived import DerivedMeasures
+from hessent.spectra.encoding import decode_text, encode_text
+from hessent.spectra.hdf5_reader import from_bytes, load, load_with_measures
+from hessent.spectra.hdf5_writer import to_bytes, write_spectrum
+from hessent.spectra.model import Outliers, ProbeRuns, Spectrum
 
 UGLY_NAMES = [
     "layer/0.weight",
@@ -70,7 +70,7 @@ def test_bytes_do_not_depend_on_the_process(tmp_path):
     write_spectrum(path, sample_spectra.spectrum())
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); import sample_spectra\n"
-        "from hessent.spectrum.hdf5_writer import write_spectrum\n"
+        "from hessent.spectra.hdf5_writer import write_spectrum\n"
         "write_spectrum(sys.argv[2], sample_spectra.spectrum())"
     )
     other = tmp_path / "two.spectrum.h5"
@@ -187,7 +187,7 @@ def test_a_file_without_measures_has_none(tmp_path):
 
 
 def test_reader_of_the_specification_needs_only_h5py(tmp_path):
-    text = (Path(hessent.spectrum.__file__).parent / "SPEC.md").read_text(encoding="utf-8")
+    text = (Path(hessent.spectra.__file__).parent / "SPEC.md").read_text(encoding="utf-8")
     [program] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert 20 <= len(program.splitlines()) <= 32
     assert "hessent" not in program
@@ -236,7 +236,7 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path):
     script = (
         "import resource, sys; sys.path.insert(0, sys.argv[1]); import sample_spectra\n"
         "from hessent.errors import StorageError\n"
-        "from hessent.spectrum.hdf5_writer import write_spectrum\n"
+        "from hessent.spectra.hdf5_writer import write_spectrum\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try:\n    write_spectrum(sys.argv[2], sample_spectra.spectrum())\n"
         "except StorageError as error:\n    print(error); sys.exit(error.exit_code)\n"
