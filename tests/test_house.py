@@ -21,12 +21,12 @@ FLOORS = {
     "arch": 4,
     "data": 4,
     "measures": 4,
-    "spectrum": 3,
+    "spectra": 3,
     "estimate": 2,
     "errors": 1,
     "__init__": 0,
 }
-QUICK_ROOMS = ("cli", "report", "measures", "spectrum", "estimate", "errors")
+QUICK_ROOMS = ("cli", "report", "measures", "spectra", "estimate", "errors")
 HEAVY = {"torch", "matplotlib", "transformers", "datasets", "timm", "sklearn", "pandas"}
 
 

@@ -134,7 +134,7 @@ def test_summary_prints_the_same_table(checkpoint, capsys):
 
 def test_micro_batches_change_nothing_but_rounding(checkpoint, capsys, tmp_path):
     values = []
-    for size in (96, 17, 1):
+    for size in (96, 17, 7):
         target = tmp_path / f"{size}.h5"
         _, out, _ = run(
             capsys, "spectrum", checkpoint, "--batch-size", size, "-o", target, "--json", "--blocks", "full"
@@ -145,12 +145,12 @@ def test_micro_batches_change_nothing_but_rounding(checkpoint, capsys, tmp_path)
 
 def test_graphs_that_do_not_fit_are_rebuilt_with_the_same_answer(checkpoint, capsys, tmp_path):
     outs = []
-    for memory in ("1G", "300K"):
+    for memory in ("1G", "100K"):
         target = tmp_path / f"{memory}.h5"
         code, out, _ = run(capsys, "spectrum", checkpoint, "--memory", memory, "-o", target, "--json")
         assert code == 0
         outs.append(json.loads(out)["spectra"][0]["blocks"])
-    assert not hessent.load(tmp_path / "300K.h5").settings["graphs_kept"]
+    assert not hessent.load(tmp_path / "100K.h5").settings["graphs_kept"]
     for roomy, tight in zip(*outs, strict=True):
         assert tight["measures"]["trace"]["value"] == pytest.approx(roomy["measures"]["trace"]["value"], rel=1e-4)
 
@@ -210,8 +210,8 @@ def _classes(tensors):
 @pytest.mark.parametrize(
     ("change", "words", "expected"),
     [
-        (_drop, (), "layers.0.bias"),
-        (_add, (), "layers.7.weight"),
+        (_drop, (), "some have none"),
+        (_add, (), "layers.2.weight"),
         (_poison, (), "layers.0.weight"),
         (_classes, ("--arch-option", "sizes=64-12-4"), "4 outputs"),
         (None, ("--arch", "resnet81"), "resnet18"),
