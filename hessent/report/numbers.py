@@ -116,7 +116,10 @@ def _bracket(low: float, high: float) -> str:
     dash = "–" if low >= 0 else "…"
     if not _FIXED_FROM <= max(abs(low), abs(high)) < _FIXED_BELOW:
         return _round_bound(low, ROUND_FLOOR, 2) + dash + _round_bound(high, ROUND_CEILING, 2)
-    decimals = min(max(1 - _exponent(high - low), 0), _MOST_DIGITS - 1)
+    width, largest = high - low, max(abs(low), abs(high))
+    # Two digits of a width that begins with 1 … 4, else one: an end moves outwards by a tenth of the width at most.
+    decimals = -_exponent(width) + (1 if width / 10.0 ** _exponent(width) < 5 else 0)
+    decimals = max(min(decimals, _EXACT_DIGITS - 1 - _exponent(largest)), 2 if largest <= 1 else 0)
     return _directed(low, decimals, ROUND_FLOOR) + dash + _directed(high, decimals, ROUND_CEILING)
 
 

@@ -128,13 +128,13 @@ def _row(measured: MeasuredBlock, entry: SpectrumEntry, selection: Selection) ->
 def _facts(spectrum: Spectrum, file: str) -> tuple[tuple[str, str], ...]:
     checkpoint, data = spectrum.checkpoint, spectrum.data
     model = [checkpoint.arch]
-    if checkpoint.arch_options:
-        model.append(shown_settings(checkpoint.arch_options))
     if checkpoint.step is not None:
         total = "" if checkpoint.total_steps is None else f" of {checkpoint.total_steps:,}"
         model.append(f"step {checkpoint.step:,}{total}")
     if checkpoint.stored_dtype:
         model.append(f"weights {checkpoint.stored_dtype}")
+    if checkpoint.arch_options:
+        model.append(shown_settings(checkpoint.arch_options))
     samples = f"{data.name} · {data.samples:,} of {data.available:,} samples · seed {spectrum.seed}"
     if data.synthetic:
         samples += " · SYNTHETIC: made-up data, so these numbers say nothing about a real task"

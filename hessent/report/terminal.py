@@ -83,19 +83,27 @@ def table_lines(table: Table, width: int | None) -> list[Text]:
     if hidden:
         titles = ", ".join(column.title for column in hidden)
         notes.append(f"Too narrow for: {titles}. A wider terminal or --format csv shows all.")
-    lines = _fact_lines(table)
+    lines = _fact_lines(table, width)
     if table.rows:
         lines += _grid_lines(lanes, gap)
-    return lines + [Text(note, style="dim") for note in notes]
+    return lines + [Text(line, style="dim") for note in notes for line in _wrapped(note, width)]
 
 
-def _fact_lines(table: Table) -> list[Text]:
-    indent = max((cell_len(label) for label, _ in table.facts), default=0)
-    lines = [
-        Text.assemble((label + " " * (indent - cell_len(label)), "dim"), "  ", printable(text))
-        for label, text in table.facts
-    ]
+def _fact_lines(table: Table, width: int | None) -> list[Text]:
+    indent = max((cell_len(label) for label, _ in table.facts), default=0) + 2
+    lines = []
+    for label, text in table.facts:
+        first, *others = _wrapped(printable(text), None if width is None else width - indent)
+        lines.append(Text.assemble((label + " " * (indent - cell_len(label)), "dim"), first))
+        lines += [Text(" " * indent + other) for other in others]
     return [*lines, Text()] if lines else []
+
+
+def _wrapped(text: str, width: int | None) -> list[str]:
+    """Break a sentence between words; off a terminal, and in words such as paths, nothing is broken."""
+    if width is None or cell_len(text) <= width:
+        return [text]
+    return textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
 
 
 def _fit(table: Table, width: int | None) -> tuple[list[_Lane], int, list[Column]]:

@@ -89,8 +89,8 @@ def test_no_line_of_the_grid_is_wider_than_the_terminal(table, width):
 
 
 def test_dropped_columns_are_named_in_the_order_they_went(table):
-    [last] = rendered(table, 40)[-1:]
-    assert last.startswith("Too narrow for: how, κ ≥")
+    last = " ".join(rendered(table, 40)[-2:])
+    assert "Too narrow for: how, κ ≥" in last
     assert "--format csv" in last
 
 
