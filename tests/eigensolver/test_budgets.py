@@ -80,6 +80,9 @@ def test_no_plan_exceeds_its_budget_or_starts_too_short_without_need():
 def test_what_is_fixed_by_hand_is_kept():
     block = solve(operator_of("network"), num_probes=5, num_steps=33).spectrum
     assert (block.probes.num_probes, block.probes.num_steps) == (5, 33)
+    # Where the budget is short, the search gives way first.
+    short = first_plan(SolverSettings(num_probes=4, num_steps=30, max_matvecs=150), 10**6, 0)
+    assert (short.search, short.probes, short.steps) == (30, 4, 30)
     plan = first_plan(SolverSettings(num_probes=10), 10**6, 0)
     assert (plan.probes, plan.steps >= 40) == (10, True)
 

@@ -12,6 +12,7 @@ from small_matrices import MatrixOperator, solve, solver_for
 
 from hessent.eigensolver.probes import gaussian_vectors
 from hessent.eigensolver.requests import answer
+from hessent.measures.quadrature import gauss_rules
 from hessent.measures.registry import compute_measures
 
 REPEATED = np.r_[np.full(5, 10.0), 9.0, 8.0, 7.0, np.linspace(0.01, 1.0, 292)]
@@ -110,6 +111,17 @@ def test_repeated_eigenvalues_come_out_with_their_full_multiplicity():
     assert holds(compute_measures(solver.spectrum)["trace"], REPEATED.sum())
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_copies_that_a_short_search_cannot_see_are_found_by_the_probes(sign):
+    # Twenty steps from one start vector: rounding has no time to bring the copies in.
+    operator = DenseOperator(sign * REPEATED)
+    solver = solver_for(operator)
+    answer(solver.first_look(), operator)
+    found = np.sort(np.abs(solver.spectrum.outliers.values))
+    assert found[-8:] == pytest.approx([7.0, 8.0, 9.0, 10.0, 10.0, 10.0, 10.0, 10.0], rel=1e-4)
+    assert solver.spectrum.num_matvecs == operator.num_matvecs
+
+
 @pytest.mark.parametrize("name", ["many copies", "few values"])
 def test_what_the_search_for_missed_copies_leaves_is_not_hidden_from_the_probes(name):
     # Every round of probes shows at most one direction each of an eigenspace.  Probes that were used to find copies
@@ -169,11 +181,15 @@ def test_glued_wilkinson_matrices_keep_their_trace_and_gain_no_copies():
     assert measures["lambda_max"].value == pytest.approx(operator.eigenvalues[-1], rel=1e-6)
 
 
-def test_extremes_are_inner_bounds_of_the_spectrum():
+def test_extremes_are_the_outermost_ritz_values_and_inner_bounds_of_the_spectrum():
     for values in (network_like(300), -network_like(300), np.linspace(-1.0, 1.0, 300)):
-        block = solve(DenseOperator(values), max_matvecs=60).spectrum
-        assert block.lambda_max[0] <= values.max() * (1 + 1e-10) + 1e-12
-        assert block.lambda_min[0] >= values.min() - 1e-10 * np.abs(values).max()
+        operator = DenseOperator(values)
+        for seed in range(3):
+            block = solve(operator, seed=seed, max_matvecs=60).spectrum
+            nodes = np.concatenate([rule.nodes for rule in gauss_rules(block.probes, block.probes.num_steps)])
+            ritz = np.r_[nodes, block.outliers.values]
+            assert ritz.max() <= block.lambda_max[0] <= values.max() * (1 + 1e-10) + 1e-12
+            assert ritz.min() >= block.lambda_min[0] >= values.min() - 1e-10 * np.abs(values).max()
 
 
 def test_a_name_and_a_seed_choose_the_random_vectors_and_nothing_else_does():
