@@ -53,7 +53,7 @@ Samples = Annotated[
         "--samples",
         panel=_MODEL,
         metavar="N",
-        help="Samples to average over: a seeded subset. [default: as the checkpoint says, else at most 2048]",
+        help="Samples to average over: a seeded subset. Default: as the checkpoint says, else at most 2048.",
     ),
 ]
 BatchSize = Annotated[
@@ -62,7 +62,7 @@ BatchSize = Annotated[
         "--batch-size",
         panel=_MACHINE,
         metavar="N",
-        help="Samples per micro-batch; changes results by rounding only. [default: what fits]",
+        help="Samples per micro-batch; changes results by rounding only. Default: what fits.",
     ),
 ]
 Blocks = Annotated[
@@ -71,7 +71,7 @@ Blocks = Annotated[
         "--blocks",
         panel=_BLOCKS,
         metavar="BLOCKS",
-        help="full, layer, module, parameter or GLOB=NAME (repeatable). [default: layer]",
+        help="full, layer, module, parameter or GLOB=NAME (repeatable). Default: layer.",
     ),
 ]
 NoFull = Annotated[bool, typer.Option("--no-full", help="Leave out the whole matrix.", rich_help_panel=_BLOCKS)]
@@ -91,7 +91,7 @@ Rtol = Annotated[
         panel=_BLOCKS,
         metavar="R",
         help="Target relative 95 % half-width of entropy gap and absolute trace; 0 spends the whole budget. "
-        "[default: 0.05]",
+        "Default: 0.05.",
     ),
 ]
 Probes = Annotated[
@@ -110,14 +110,14 @@ MaxTime = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    _option("--seed", panel=_BLOCKS, metavar="N", help="Seed of probes and of the choice of samples. [default: 0]"),
+    _option("--seed", panel=_BLOCKS, metavar="N", help="Seed of probes and of the choice of samples. Default: 0."),
 ]
 Device = Annotated[
     str | None, _option("--device", panel=_MACHINE, metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
 ]
 Dtype = Annotated[
     str | None,
-    _option("--dtype", panel=_MACHINE, metavar="DTYPE", help="float32 or float64. [default: float32]"),
+    _option("--dtype", panel=_MACHINE, metavar="DTYPE", help="float32 or float64. Default: float32."),
 ]
 Memory = Annotated[
     str | None,
@@ -125,12 +125,12 @@ Memory = Annotated[
         "--memory",
         panel=_MACHINE,
         metavar="SIZE",
-        help="For gradient graphs and vectors: 8G, 512M. [default: half of what is free]",
+        help="For gradient graphs and vectors: 8G, 512M. Default: half of what is free.",
     ),
 ]
 Engine = Annotated[
     str | None,
-    _option("--engine", panel=_MACHINE, metavar="ENGINE", help="auto, retained or batched. [default: auto]"),
+    _option("--engine", panel=_MACHINE, metavar="ENGINE", help="auto, retained or batched. Default: auto."),
 ]
 NoVerify = Annotated[
     bool,
@@ -138,7 +138,7 @@ NoVerify = Annotated[
 ]
 Out = Annotated[
     str | None,
-    _option("--out", "-o", panel=_FILE, metavar="FILE", help="Spectrum file. [default: beside the checkpoint]"),
+    _option("--out", "-o", panel=_FILE, metavar="FILE", help="Spectrum file. Default: beside the checkpoint."),
 ]
 JsonOut = Annotated[
     str | None, _option("--json-out", panel=_FILE, metavar="FILE", help="Write the summary as JSON, too.")

@@ -68,8 +68,11 @@ class SpectrumDisplay:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def noted(self, message: str) -> None:
-        """Print a sentence about what was assumed or chosen."""
-        note(message)
+        """Print a sentence about what was assumed or chosen, above the bar where there is one."""
+        if self._bar is None:
+            note(message)
+        else:
+            self._bar.console.print(printable(message), markup=False, soft_wrap=True)
 
     def started(self, stage: str, total: int) -> None:
         """Begin a stage."""
@@ -103,7 +106,7 @@ class SpectrumDisplay:
         if self.signal_received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt  # asked twice: do not wait for the product under way
         self.signal_received = number
-        note("stopping after the product under way …")
+        self.noted("stopping after the product under way …")
 
 
 class _Rate(ProgressColumn):

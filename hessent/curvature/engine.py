@@ -64,12 +64,28 @@ class HessianEngine:
         return _AT_ONCE if self.engine == "batched" else 1
 
     def choose(self, block: Block) -> None:
-        """Settle `auto` by timing both ways on the first micro-batch with a few vectors of `block`."""
-        if self.engine != "auto":
-            return
+        """Settle what was left open by timing it on the first micro-batch with a few vectors of `block`.
+
+        On a CPU that is the number of threads as well: small layers gain little from a second one, and lose
+        everything to it where other programs want the cores.  The number is set for the whole process.
+        """
         graph = self._kept[0] if self._kept else next(self._graphs())
         generator = torch.Generator().manual_seed(0)
         V = torch.randn(block.size, _AT_ONCE, generator=generator).to(self.problem.device, self.problem.dtype)
+        if self.problem.device.type == "cpu" and torch.get_num_threads() > 1:
+            self._choose_threads(graph, block, V[:, :2])
+        if self.engine == "auto":
+            self._choose_engine(graph, block, V)
+
+    def _choose_threads(self, graph: MicroBatchGraph, block: Block, V: Tensor) -> None:
+        many = torch.get_num_threads()
+        torch.set_num_threads(1)
+        alone = self._time(graph, block, V, 1)[1]
+        torch.set_num_threads(many)
+        if alone < self._time(graph, block, V, 1)[1]:
+            torch.set_num_threads(1)
+
+    def _choose_engine(self, graph: MicroBatchGraph, block: Block, V: Tensor) -> None:
         alone, seconds_alone = self._time(graph, block, V[:, :4], 1)
         try:
             together, seconds_together = self._time(graph, block, V, _AT_ONCE)

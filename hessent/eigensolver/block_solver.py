@@ -41,6 +41,8 @@ _SEARCH_INSTALMENT = 20
 # Longer vectors are not reorthogonalised beyond the first instalment of steps: it would cost as much as the
 # products, and with the outliers projected out it changes nothing that the intervals could see.
 _REORTHOGONALISED = 20_000
+_T_QUANTILE = 3.2  # of 97.5 % for the first four probes
+_SMALL_SHARE = 0.3  # of the tolerance; the rest is left to the quadrature
 _PRODUCTS_PER_PAIR = 2.2  # measured on exact Hessians of small trained nets
 
 
@@ -197,6 +199,9 @@ class BlockSolver:
         if converged == len(values):
             return True
         rest = max(square_sum(look) - float((values[:converged] ** 2).sum()), 0.0)
+        deflated = float(np.abs(values[:converged]).sum())
+        if _T_QUANTILE * (2 * rest / FIRST_PROBES) ** 0.5 < _SMALL_SHARE * self._settings.rtol * deflated:
+            return False  # the first probes alone will meet the tolerance
         per_pair = float(values[converged]) ** 2 / _PRODUCTS_PER_PAIR
         return per_pair > rest / ((FIRST_PROBES + 1) * FIRST_STEPS)
 

@@ -96,7 +96,7 @@ def first_plan(settings: SolverSettings, size: int, spent: int) -> Plan:
     spent : int
         Products already spent on it.
     """
-    budget = (settings.max_matvecs if settings.max_matvecs is not None else _DEFAULT_BUDGET) - spent
+    budget = settings.max_matvecs - spent if settings.max_matvecs is not None else _DEFAULT_BUDGET
     share = 0.4 if budget <= _LARGE_BUDGET else 0.3
     search = max(min(int(share * budget), size // 2), 0)
     probes = settings.num_probes or (FIRST_PROBES if budget >= 200 else 3)

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import scipy  # its parts load on first use: a table of a ready file needs none of them
@@ -87,9 +88,18 @@ def gauss_rule(alphas: Float64Array, betas: Float64Array, num_steps: int) -> Rul
 
 
 def gauss_rules(probes: ProbeRuns, num_steps: int) -> list[Rule]:
-    """Return the Gauss rules of all probes at `num_steps` steps."""
-    betas = np.column_stack([probes.betas, probes.last_betas])
-    return [gauss_rule(a, b, num_steps) for a, b in zip(probes.alphas, betas, strict=True)]
+    """Return the Gauss rules of all probes at `num_steps` steps.
+
+    They are kept for as long as the runs are: every measure of a block asks for the same rules.
+    """
+    kept = _RULES.setdefault(probes, {})
+    if num_steps not in kept:
+        betas = np.column_stack([probes.betas, probes.last_betas])
+        kept[num_steps] = [gauss_rule(a, b, num_steps) for a, b in zip(probes.alphas, betas, strict=True)]
+    return kept[num_steps]
+
+
+_RULES: WeakKeyDictionary[ProbeRuns, dict[int, list[Rule]]] = WeakKeyDictionary()
 
 
 def with_exact_weights(rules: Sequence[Rule], dimension: int) -> list[Rule]:

@@ -110,6 +110,7 @@ class Measurement:
         self.settings = settings
         self.verify = verify
         self.complete = False
+        self.threads = torch.get_num_threads()
         self.check = OperatorCheck()
         self.tensor_probe: TensorProbe | None = None
         _refuse_large_exact(self.blocks, settings)
@@ -140,7 +141,15 @@ class Measurement:
         def should_stop() -> bool:
             return observer.should_stop() or (deadline is not None and time.monotonic() >= deadline)
 
-        self.engine.choose(self.whole)
+        before = torch.get_num_threads()
+        try:
+            self.engine.choose(self.whole)
+            self.threads = torch.get_num_threads()
+            self._measure(observer, should_stop)
+        finally:
+            torch.set_num_threads(before)
+
+    def _measure(self, observer: Observer, should_stop: Callable[[], bool]) -> None:
         self._check_operator(observer)
         self.tensor_probe = self._probe_tensors()
         self._solvers = [self._solver(block) for block in self.blocks]
@@ -178,6 +187,7 @@ class Measurement:
         return {
             "engine": self.engine.engine,
             "graphs_kept": self.engine.keeps_graphs,
+            "threads": self.threads,
             "graph_bytes": self.engine.graph_bytes,
             "device": self.problem.device.type,
             "dtype": str(self.problem.dtype).removeprefix("torch."),

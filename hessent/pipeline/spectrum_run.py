@@ -19,7 +19,7 @@ from hessent.spectra.hdf5_writer import write_spectrum
 from hessent.spectra.model import BlockSpectrum, LossInfo, Spectrum
 
 # Where two runs differ in nothing but these, their numbers agree up to rounding.
-_HARMLESS = frozenset({"batch_size", "device", "engine", "graphs_kept", "graph_bytes", "max_time"})
+_HARMLESS = frozenset({"batch_size", "device", "engine", "graphs_kept", "graph_bytes", "threads", "max_time"})
 
 
 @dataclass(frozen=True)

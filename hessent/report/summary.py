@@ -140,7 +140,7 @@ def _facts(spectrum: Spectrum, file: str) -> tuple[tuple[str, str], ...]:
         samples += " · SYNTHETIC: made-up data, so these numbers say nothing about a real task"
     matrix = f"{spectrum.curvature} of the mean loss · {spectrum.loss.name} = {format_number(spectrum.loss.value)}"
     if not spectrum.complete:
-        matrix += " · INCOMPLETE: the run was not finished; the same command goes on"
+        matrix += " · INCOMPLETE: the run was stopped; the same command measures anew"
     return (
         ("spectrum", file),
         ("checkpoint", checkpoint.path),

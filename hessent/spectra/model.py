@@ -33,7 +33,7 @@ class Outliers:
     residuals: Float64Array  # (k,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # an array has no single truth value: two runs are equal if they are one object
 class ProbeRuns:
     """Lanczos recurrences of p random probes, all of m steps, in the complement of the outliers.
 
