@@ -176,8 +176,8 @@ def test_the_readme_names_sizes_and_the_licence():
 
 
 def test_the_checkpoints_ask_for_as_many_samples_as_the_readme_says():
-    assert {open_checkpoint(entry.path).metadata.samples for run in RUNS for entry in entries(run)} == {256}
-    assert "a number of samples (256)" in readme()
+    assert {open_checkpoint(entry.path).metadata.samples for run in RUNS for entry in entries(run)} == {128}
+    assert "a number of samples (128)" in readme()
 
 
 @pytest.mark.slow
