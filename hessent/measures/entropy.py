@@ -25,7 +25,7 @@ from hessent.measures.functionals import (
     extremes,
 )
 from hessent.measures.functionals import scale_of as _scale_of
-from hessent.measures.ratios import ratios
+from hessent.measures.ratios import ratios, relative_tau
 from hessent.spectra.model import BlockSpectrum
 
 Float64Array = NDArray[np.float64]
@@ -102,10 +102,13 @@ def _log(power_sum: float) -> float:
 
 def _gap_of_support(block: BlockSpectrum, tau_rel: float | None) -> Estimate:
     """Gap of order 0: minus the log of the share of eigenvalues beyond τ."""
+    if relative_tau(block, tau_rel) >= 1.0:
+        return Estimate.unknown("no eigenvalue exceeds τ")
     zero = ratios(block, tau_rel)["zero_ratio"]
+    most = 1.0 - 1.0 / block.size  # the largest eigenvalue exceeds τ
 
     def gap(share: float | None) -> float | None:
-        return None if share is None or share >= 1.0 else -math.log1p(-share)
+        return None if share is None else -math.log1p(-min(share, most))
 
     return Estimate(gap(zero.value), gap(zero.low), gap(zero.high), exact=zero.exact)
 

@@ -116,3 +116,13 @@ def test_a_high_order_never_breaks_a_short_run(order):
     assert entropy_gap(exact_block(np.linspace(0.1, 1.0, 200)), order).value == pytest.approx(
         gap(np.linspace(0.1, 1.0, 200), math.inf), abs=0.05
     )
+
+
+def test_order_zero_always_counts_the_largest_eigenvalue():
+    # One eigenvalue of 400 is so rarely seen by a probe that the bracket of the rest may round up to everything.
+    alone = np.r_[np.zeros(399), 1.0]
+    for block in (exact_block(alone), sampled_block(alone, probes=2, steps=2)):
+        assert entropy_gap(block, 0.0).high <= math.log(400) * (1 + 1e-12)
+        assert effective_rank(block, 0.0).low >= 1.0 - 1e-9
+    nothing = entropy_gap(exact_block([1.0, 2.0]), 0.0, tau_rel=1.0)
+    assert (nothing.value, nothing.reason) == (None, "no eigenvalue exceeds τ")
