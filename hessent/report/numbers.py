@@ -19,7 +19,7 @@ NumberKind = Literal["estimate", "bracket", "lower-bound"]
 
 _EXACT_DIGITS = 4  # significant digits of an exact number
 _BOUND_DIGITS = 3
-_MOST_DIGITS = 5  # of an estimate, however small its error is
+_MOST_DIGITS = 4  # of an estimate, however small its error is: a table must fit its terminal
 _FIXED_FROM, _FIXED_BELOW = 1e-3, 1e5  # outside, numbers are written with an exponent
 _LOPSIDED = 3.0  # an interval this much longer on one side than on the other is shown by its ends
 
@@ -99,8 +99,10 @@ def _with_error(value: float, error: float) -> Formatted:
     if error <= 0.0:
         return Formatted(format_number(value), "0")
     decimals = _decimals(error)
-    if value:
-        decimals = min(decimals, _MOST_DIGITS - 1 - _exponent(value))
+    most = _MOST_DIGITS - 1 - _exponent(value) if value else decimals
+    if decimals > most + 1:  # the digits shown end before the error begins: one digit of it says enough
+        error = float(f"{error:.0e}")
+    decimals = min(decimals, max(most, 0) if abs(value) < _FIXED_BELOW else most)
     if _FIXED_FROM <= max(abs(value), error) < _FIXED_BELOW:
         shown = f"{_without_minus_zero(round(value, decimals)):.{max(decimals, 0)}f}"
         fixed_error = f"{round(error, _decimals(error)):.{max(_decimals(error), 0)}f}"
@@ -156,7 +158,8 @@ def _exponent(number: float) -> int:
 
 
 def _short_error(error: float) -> str:
-    return _short_exponent(f"{error:.0e}" if _decimals(error) == -_exponent(error) else f"{error:.1e}")
+    text = f"{error:.0e}" if float(f"{error:.0e}") == error else f"{error:.1e}"
+    return _short_exponent(text if _decimals(error) != -_exponent(error) else f"{error:.0e}")
 
 
 def _short_exponent(text: str) -> str:
