@@ -172,8 +172,9 @@ class Measurement:
         finished = stage(sorted(self._solvers, key=lambda s: s.size), BlockSolver.first_look)
         if all(solver.spectrum is not None for solver in self._solvers):
             observer.first_look(self.spectra())
-        observer.started("refining", sum(s.planned_matvecs() for s in self._solvers if not _done(s)))
-        self.complete = finished and stage(widest_first(self._solvers), BlockSolver.finish)
+        if finished:
+            observer.started("refining", sum(s.planned_matvecs() for s in self._solvers if not _done(s)))
+            self.complete = stage(widest_first(self._solvers), BlockSolver.finish)
         if not self.complete:
             for solver in self._solvers:
                 solver.stop("stopped early")
