@@ -57,6 +57,7 @@ class LockstepLanczos:
         self._outliers = outliers
         self._keep_basis = keep_basis
         self._epsilon = 8 * torch.finfo(dtype).eps
+        self._dimension = starts.shape[1] - (0 if outliers is None else outliers.shape[0])
         vectors = project_out(project_out(starts.double(), outliers), outliers)
         norms = vectors.norm(dim=1, keepdim=True)
         # A start vector that lies in the deflated space has nothing left to measure: it is closed from the start.
@@ -154,7 +155,10 @@ class LockstepLanczos:
         norms = w.norm(dim=1, keepdim=True)
         alpha, beta = alphas[:, 0].cpu().numpy(), norms[:, 0].cpu().numpy()
         self._scale = np.maximum(self._scale, np.abs(alpha))
-        closing = beta <= self._epsilon * self._scale
+        # Once the basis spans the whole complement, what is left of w is rounding.  Beside a complement that is
+        # nearly zero it may look large, but a step along it would leave the space.
+        exhausted = self._keep_basis and self._basis.count >= self._dimension
+        closing = (beta <= self._epsilon * self._scale) | exhausted
         self._scale = np.maximum(self._scale, beta)
         self._open &= ~closing
         beta = np.where(self._open, beta, 0.0)

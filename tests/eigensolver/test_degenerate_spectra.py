@@ -66,6 +66,17 @@ def test_rank_three_in_a_thousand():
     assert measures["zero_ratio"].value == pytest.approx(0.997, abs=1e-9)
 
 
+@pytest.mark.parametrize("settings", [{}, {"rtol": 0.0}, {"basis_memory": 1}])
+def test_a_block_of_less_than_half_rank_keeps_its_extremes(settings):
+    values = np.r_[np.zeros(33), np.geomspace(1e-3, 1.0, 31)]
+    for seed in range(4):
+        block = solve(DenseOperator(values), seed=seed, **settings).spectrum
+        measures = compute_measures(block)
+        assert block.lambda_max[0] == pytest.approx(1.0)
+        assert abs(block.lambda_min[0]) <= 1e-10
+        assert holds(measures["trace"], values.sum())
+
+
 @pytest.mark.parametrize("settings", [{}, {"rtol": 0.0}, {"max_matvecs": 50}, {"num_probes": 4, "num_steps": 30}])
 def test_the_zero_operator_is_zero_and_ends(settings):
     operator = DenseOperator(np.zeros(60))

@@ -162,6 +162,17 @@ def test_steps_beyond_an_invariant_space_put_no_mass_anywhere(scale, distinct):
         assert found == pytest.approx(mass, abs=1e-10)
 
 
+def test_a_complement_that_is_nearly_zero_is_not_left_through_rounding():
+    # After 32 steps the complement is spanned; the rounding of the products, large beside it, is no new direction.
+    operator = DenseOperator(np.r_[np.zeros(33), np.geomspace(1e-3, 1.0, 31)])
+    outliers = operator.eigenvectors[:, 32:].T.contiguous()
+    group = run(operator, 64, outliers=outliers)
+    assert group.closed
+    assert group.num_steps <= 32
+    for rule in gauss_rules(group.runs(), 64):
+        assert np.abs(rule.nodes).max() <= 1e-14
+
+
 def test_a_probe_that_closes_early_leaves_the_others_running():
     operator = MatrixOperator(np.diag(np.r_[np.linspace(1, 5, 40)]))
     starts = torch.zeros(2, 40, dtype=torch.float64)
