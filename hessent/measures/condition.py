@@ -5,7 +5,8 @@
 - from the entropy gap (order 1): the smallest k with gap ≤ g_n(k) = max_j [ j k ln k/(jk+n−j) − ln((jk+n−j)/n) ],
   j = 1 … n − 1: the largest gap that eigenvalues with ratio k can have (j of them at k, the others at 1).  Then
   κ ≥ k, sharply; exp(gap), the bound of the source paper, is far weaker (gap 6: 1.0e4 against 403);
-- from Ritz values: each has an eigenvalue within its residual, so κ ≥ max abs(θ) / min_j (abs(θ_j) + r_j);
+- from Ritz values: each has an eigenvalue within its residual, so κ ≥ max abs(θ) / min_j (abs(θ_j) + r_j); the
+  residual of one found beside outliers V with residuals R is at most (r_j² + ‖R‖_F²)^½, as VᵀH u = Rᵀ u;
 - with a damping δ > 0:  (λ_max + δ) / (max(λ_min, 0) + δ), two-sided where both ends are enclosed.
 """
 
@@ -95,7 +96,8 @@ def condition_lower_ritz(block: BlockSpectrum) -> Estimate:
     else:
         assert block.probes is not None
         rules = gauss_rules(block.probes, block.probes.num_steps)
-        reaches = [np.abs(rule.nodes) + rule.residuals for rule in rules]
+        coupling = 0.0 if block.outliers is None else float(np.linalg.norm(block.outliers.residuals))
+        reaches = [np.abs(rule.nodes) + np.hypot(rule.residuals, coupling) for rule in rules]
         if block.outliers is not None:
             reaches.append(np.abs(block.outliers.values) + block.outliers.residuals)
         smallest, largest = float(np.concatenate(reaches).min()), scale
