@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,9 @@ class Estimate:
         True when the number is exact for this data up to rounding: no estimation was involved.
     reason : str or None
         Why `value` is None.
+    population : Estimate or None
+        The same measure for the population that the data was drawn from: value corrected for bias where that is
+        possible, interval widened by the error of the data subset. None where data groups were not kept.
     """
 
     value: float | None
@@ -33,6 +37,7 @@ class Estimate:
     high: float | None
     exact: bool = False
     reason: str | None = None
+    population: Estimate | None = None
 
     def __post_init__(self) -> None:
         """Turn non-finite ends into None, so that JSON stays strict."""
@@ -58,9 +63,9 @@ class Estimate:
             return None
         return (self.high - self.low) / 2
 
-    def to_json(self) -> dict[str, float | bool | str | None]:
-        """Return the JSON object of the contract; `reason` only where there is one."""
-        entry: dict[str, float | bool | str | None] = {
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of the contract; `reason` and `population` only where there is one."""
+        entry: dict[str, Any] = {
             "value": self.value,
             "low": self.low,
             "high": self.high,
@@ -68,4 +73,7 @@ class Estimate:
         }
         if self.reason is not None:
             entry["reason"] = self.reason
+        if self.population is not None:
+            ends = self.population
+            entry["population"] = {"value": ends.value, "low": ends.low, "high": ends.high}
         return entry

@@ -7,11 +7,29 @@ anything that can multiply (a Hessian block, a Fisher matrix, a function) can be
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from hessent.errors import NonFiniteError
+
+
+@dataclass(frozen=True)
+class Product:
+    """H V for k columns, and what each group of the data contributes to it.
+
+    Attributes
+    ----------
+    total : Tensor
+        H V, shape (n, k), in the dtype of V.
+    groups : Tensor or None
+        H_G V for the mean curvature H_G of every data group, shape (g, n, k), in the dtype of the products; None
+        where the data is not divided.
+    """
+
+    total: Tensor
+    groups: Tensor | None = None
 
 
 class SymmetricOperator(ABC):
@@ -91,6 +109,10 @@ class SymmetricOperator(ABC):
                 fix="--dtype float64, or look for overflow in the model's activations",
             )
         return product
+
+    def product(self, V: Tensor) -> Product:
+        """Return H V (n, k) with the contributions of the data groups, where there are any; see `matmat`."""
+        return Product(self.matmat(V))
 
     @abstractmethod
     def _multiply(self, V: Tensor) -> Tensor:

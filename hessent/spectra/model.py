@@ -45,11 +45,19 @@ class ProbeRuns:
         Off-diagonals between step j and j + 1. Shape (p, m - 1).
     last_betas : Float64Array
         Norm of the residual vector after step m; zero when the recurrence closed. Shape (p,).
+    simple : Float64Array or None
+        Ritz values at which the Ritz vectors of all probes agree: simple eigenvalues of the complement. Shape (s,),
+        ascending. None where the vectors were not compared.
+    traces : Float64Array or None
+        Exchangeable estimates of the block's trace, one per probe, sharper than outliers + d·α_1: each probe sees
+        only what the Krylov spaces of the other probes leave. Shape (p,). None where they were not formed.
     """
 
     alphas: Float64Array  # (p, m)
     betas: Float64Array  # (p, m - 1)
     last_betas: Float64Array  # (p,)
+    simple: Float64Array | None = None  # (s,)
+    traces: Float64Array | None = None  # (p,)
 
     @property
     def num_probes(self) -> int:
@@ -62,11 +70,48 @@ class ProbeRuns:
         return int(self.alphas.shape[1])
 
 
+@dataclass(frozen=True, eq=False)
+class DataGroups:
+    """What the groups of the data contribute to a block's curvature, for the delete-a-group jackknife.
+
+    H = Σ_G n_G H_G / N, with H_G the mean curvature over the n_G items of group G. Either `left_out` is present, or
+    `probes` (and `outliers`, where k > 0): projections of every H_G on the spaces in which H was measured.
+
+    Attributes
+    ----------
+    items : NDArray[np.int64]
+        Items (samples, or valid tokens) n_G of each group. Shape (g,).
+    sampled_fraction : float
+        N divided by the size of the finite population the data was drawn from; 0 for an unlimited one.
+    left_out : Float64Array or None
+        All eigenvalues, ascending, of the curvature without group G, (N H − n_G H_G) / (N − n_G). Shape (g, n).
+    outliers : Float64Array or None
+        Vᵀ H_G V with V the vectors of the deflated space, in any one order. Shape (g, k, k).
+    probes : Float64Array or None
+        Bᵀ H_G B with B the first m' Krylov vectors of each of the first p' probes. Shape (g, p', m', m').
+    traces : Float64Array or None
+        tr H_G, where it is known exactly. Shape (g,).
+    """
+
+    items: NDArray[np.int64]  # (g,)
+    sampled_fraction: float = 0.0
+    left_out: Float64Array | None = None  # (g, n)
+    outliers: Float64Array | None = None  # (g, k, k)
+    probes: Float64Array | None = None  # (g, p', m', m')
+    traces: Float64Array | None = None  # (g,)
+
+    @property
+    def num_groups(self) -> int:
+        """Number of groups g."""
+        return len(self.items)
+
+
 @dataclass(frozen=True)
 class BlockSpectrum:
     """The spectrum of one block of the curvature matrix.
 
-    Exactly one of `eigenvalues` (method "exact") and `probes` (method "lanczos") is present.
+    Exactly one of `eigenvalues` (method "exact"), `probes` (method "lanczos") and `trace_estimates` (method "xtrace")
+    is present.
 
     Attributes
     ----------
@@ -77,7 +122,7 @@ class BlockSpectrum:
     parameters : tuple of str
         Names of the parameter tensors in the block, in the model's order.
     method : str
-        "exact" (all n eigenvalues) or "lanczos" (outliers and probes).
+        "exact" (all n eigenvalues), "lanczos" (outliers and probes) or "xtrace" (the trace alone).
     num_matvecs : int
         Products with the block spent on it, checks included.
     converged : bool
@@ -94,6 +139,15 @@ class BlockSpectrum:
         Recurrences of a sampled block.
     lambda_max, lambda_min : tuple of float or None
         (Ritz value, residual norm) of the largest and smallest Ritz value of a sampled block.
+    trace_estimates : Float64Array or None
+        Exchangeable estimates of the trace (XTrace), one per test vector. Shape (p,).
+    noise_floor : float
+        Root mean square eigenvalue of the products' noise, in the unit of the eigenvalues: what a direction without
+        curvature would show.
+    multiplicity : str
+        "whole" where every eigenvalue found has all its copies; "lower bound" where further copies may be missing.
+    groups : DataGroups or None
+        What each group of the data contributes; None where it was not kept.
     """
 
     name: str
@@ -109,6 +163,10 @@ class BlockSpectrum:
     probes: ProbeRuns | None = None
     lambda_max: tuple[float, float] | None = None
     lambda_min: tuple[float, float] | None = None
+    trace_estimates: Float64Array | None = None  # (p,)
+    noise_floor: float = 0.0
+    multiplicity: str = "whole"
+    groups: DataGroups | None = None
 
 
 @dataclass(frozen=True)
