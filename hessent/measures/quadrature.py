@@ -7,7 +7,9 @@ probe's spectral measure: Σ_j w_j f(θ_j) estimates (1/d) Σ f(λ) over the com
 **Exact weights.** w_j of an isolated eigenvalue is random: d·w_j follows χ² with one degree of freedom.  Where a
 Ritz value has converged and stands alone in every probe, its weight is known to be 1/d; the rest of the rule is
 rescaled to the remaining mass.  A cluster looks the same but carries several χ²: the weight is only replaced if
-the sum of d·w over the probes lies below the 99.99 % point of χ² with one degree of freedom per probe.
+the sum of d·w over the probes lies below the 99.99 % point of χ² with one degree of freedom per probe.  Where the
+Ritz vectors of the probes were compared, it must also be among the values at which they agree: copies of one
+eigenvalue show each probe another vector, however small their weights happen to be.
 
 **Radau rules** with a node prescribed at τ enclose the mass beyond τ (Chebyshev–Markov–Stieltjes): the weight of
 nodes strictly beyond τ is a lower bound, with the weight at τ added an upper bound.
@@ -102,7 +104,7 @@ def gauss_rules(probes: ProbeRuns, num_steps: int) -> list[Rule]:
 _RULES: WeakKeyDictionary[ProbeRuns, dict[int, list[Rule]]] = WeakKeyDictionary()
 
 
-def with_exact_weights(rules: Sequence[Rule], dimension: int) -> list[Rule]:
+def with_exact_weights(rules: Sequence[Rule], dimension: int, simple: Float64Array | None = None) -> list[Rule]:
     """Replace the random weight of every isolated, converged Ritz value by 1/d.
 
     Parameters
@@ -111,13 +113,17 @@ def with_exact_weights(rules: Sequence[Rule], dimension: int) -> list[Rule]:
         One per probe, of the same operator.
     dimension : int
         Dimension d of the space the probes live in.
+    simple : Float64Array, optional
+        Ritz values known to be simple; without them the guard alone decides. Shape (s,), ascending.
 
     Returns
     -------
     list of Rule
         Same nodes; weights that still sum to one.
     """
-    matches = _common_isolated(rules)
+    matches = common_isolated(rules)
+    if simple is not None:
+        matches = [match for match in matches if _is_among(simple, rules[0], match[0])]
     limit = scipy.special.chdtri(len(rules), _GUARD_TAIL)
     certain = [
         match
@@ -141,7 +147,7 @@ def with_exact_weights(rules: Sequence[Rule], dimension: int) -> list[Rule]:
     return replaced
 
 
-def _common_isolated(rules: Sequence[Rule]) -> list[tuple[int, ...]]:
+def common_isolated(rules: Sequence[Rule]) -> list[tuple[int, ...]]:
     """Index tuples (one per probe) of Ritz values that are converged and alone in every probe."""
     converged = [rule.residuals <= CONVERGED * np.abs(rule.nodes) for rule in rules]
     matches: list[tuple[int, ...]] = []
@@ -150,7 +156,7 @@ def _common_isolated(rules: Sequence[Rule]) -> list[tuple[int, ...]]:
         members = [int(j)]
         for rule, sure in zip(rules, converged, strict=True):
             # Two enclosures of one eigenvalue overlap; anything else this near makes it a cluster.
-            reach = CONVERGED * abs(centre) + rule.residuals
+            reach = _reach(centre, rule.residuals)
             near = np.flatnonzero(np.abs(rule.nodes - centre) <= reach)
             if len(near) != 1 or not sure[near[0]]:
                 break
@@ -159,6 +165,18 @@ def _common_isolated(rules: Sequence[Rule]) -> list[tuple[int, ...]]:
         else:
             matches.append(tuple(members))
     return matches
+
+
+def _reach(centre: float, residuals: Float64Array) -> Float64Array:
+    """How far from a Ritz value `centre` another of the given residual may lie and still be the same eigenvalue."""
+    reach: Float64Array = CONVERGED * abs(centre) + residuals
+    return reach
+
+
+def _is_among(simple: Float64Array, rule: Rule, node: int) -> bool:
+    """Whether a node is one of the values known to be simple, as far as its residual tells."""
+    centre = rule.nodes[node]
+    return bool((np.abs(simple - centre) <= _reach(centre, rule.residuals[node : node + 1])).any())
 
 
 def mass_beyond(alphas: Float64Array, betas: Float64Array, threshold: float) -> tuple[float, float]:
