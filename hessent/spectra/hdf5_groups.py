@@ -1,32 +1,18 @@
-"""The readers of the groups of a spectrum file, one per (type, version).
-
-`READERS` is the table; the function of an old version stays when a new one comes, so that every file that was ever
-released can be read.
-"""
+"""The readers of the groups of a spectrum file around its blocks, one per (type, version)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from hessent.errors import SpectrumFileError
 from hessent.estimate import Estimate
 from hessent.spectra import encoding
 from hessent.spectra.derived import DerivedMeasures
-from hessent.spectra.encoding import Encoding
-from hessent.spectra.hdf5_guard import COMPUTE_AGAIN, GuardedGroup
-from hessent.spectra.model import (
-    BlockSpectrum,
-    CheckpointInfo,
-    DataInfo,
-    LossInfo,
-    Outliers,
-    ProbeRuns,
-    Spectrum,
-    TensorProbe,
-)
+from hessent.spectra.hdf5_blocks import read_block
+from hessent.spectra.hdf5_guard import GuardedGroup
+from hessent.spectra.hdf5_versions import Readers, read_group
+from hessent.spectra.model import BlockSpectrum, CheckpointInfo, DataInfo, LossInfo, Spectrum, TensorProbe
 
 _CHECKPOINT_FIELDS: dict[str, tuple[type, ...]] = {
     "path": (str,),
@@ -37,15 +23,17 @@ _CHECKPOINT_FIELDS: dict[str, tuple[type, ...]] = {
     "metrics": (dict,),
     "stored_dtype": (str,),
 }
-_ESTIMATE_FIELDS: dict[str, tuple[type, ...]] = {
+_NUMBER = (float, int, type(None))
+_POPULATION_FIELDS: dict[str, tuple[type, ...]] = {
     "measure": (str,),
-    "value": (float, int, type(None)),
-    "low": (float, int, type(None)),
-    "high": (float, int, type(None)),
+    "value": _NUMBER,
+    "low": _NUMBER,
+    "high": _NUMBER,
     "exact": (bool,),
     "reason": (str, type(None)),
-    "budget": (dict, type(None)),
 }
+_ESTIMATE_FIELDS = {**_POPULATION_FIELDS, "budget": (dict, type(None))}
+_BUDGET_FIELDS = dict.fromkeys(("probes", "quadrature", "data", "precision"), _NUMBER)
 _DATA_FIELDS: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "samples": (int,),
@@ -55,38 +43,15 @@ _DATA_FIELDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def read_group(group: GuardedGroup, *types: str) -> Any:
-    """Read a group with the reader of its type and version.
-
-    Parameters
-    ----------
-    group : GuardedGroup
-        The group.
-    *types : str
-        The encoding types that may stand at this place.
-
-    Raises
-    ------
-    SpectrumFileError
-        If the group is of another type, or of a version that is not in `READERS`.
-    """
-    kind = group.encoding()
-    if kind[0] not in types:
-        raise group.failure(encoding.TYPE_ATTRIBUTE, f"is '{kind[0]}', not {' or '.join(types)}")
-    if kind not in READERS:
-        versions = ", ".join(version for name, version in READERS if name == kind[0])
-        raise SpectrumFileError(
-            f"'{group.inside}' is of type '{kind[0]}', version {kind[1]}",
-            where=group.where,
-            expected=f"version {versions} of '{kind[0]}', which is what this hessent reads",
-            fix="a newer hessent (pip install -U hessent), or " + COMPUTE_AGAIN,
-        )
-    return READERS[kind](group)
+def read_root(root: GuardedGroup) -> Spectrum:
+    """Read the whole file, its stored measures left out."""
+    spectrum: Spectrum = read_group(root, READERS, encoding.SPECTRUM)
+    return spectrum
 
 
 def _read_spectrum(root: GuardedGroup) -> Spectrum:
-    provenance: dict[str, Any] = read_group(root.group("provenance"), encoding.PROVENANCE[0])
-    arch, arch_options = read_group(root.group("model"), encoding.MODEL[0])
+    provenance: dict[str, Any] = read_group(root.group("provenance"), READERS, encoding.PROVENANCE)
+    arch, arch_options = read_group(root.group("model"), READERS, encoding.MODEL)
     return Spectrum(
         checkpoint=CheckpointInfo(arch=arch, arch_options=arch_options, **provenance["checkpoint"]),
         data=provenance["data"],
@@ -97,8 +62,8 @@ def _read_spectrum(root: GuardedGroup) -> Spectrum:
         settings=provenance["settings"],
         versions=provenance["versions"],
         checks=provenance["checks"],
-        blocks=read_group(root.group("blocks"), encoding.BLOCKS[0]),
-        tensor_probe=read_group(root.group("paper"), encoding.TENSOR_PROBE[0]) if "paper" in root else None,
+        blocks=read_group(root.group("blocks"), READERS, encoding.BLOCKS),
+        tensor_probe=read_group(root.group("paper"), READERS, encoding.TENSOR_PROBE) if "paper" in root else None,
     )
 
 
@@ -123,8 +88,7 @@ def _floats(mapping: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _read_blocks(group: GuardedGroup) -> tuple[BlockSpectrum, ...]:
-    kinds = (encoding.EXACT_BLOCK[0], encoding.LANCZOS_BLOCK[0])
-    return tuple(read_group(group.group(key), *kinds) for key in sorted(group.members()))
+    return tuple(read_block(group.group(key)) for key in sorted(group.members()))
 
 
 def read_derived(root: GuardedGroup) -> dict[str, DerivedMeasures]:
@@ -134,71 +98,32 @@ def read_derived(root: GuardedGroup) -> dict[str, DerivedMeasures]:
     for key in sorted(blocks.members()):
         block = blocks.group(key)
         if "measures" in block:
-            derived[block.text("name")] = read_group(block.group("measures"), encoding.MEASURES[0])
+            derived[block.text("name")] = read_group(block.group("measures"), READERS, encoding.MEASURES)
     return derived
-
-
-def _read_exact_block(group: GuardedGroup) -> BlockSpectrum:
-    fields = _block_fields(group)
-    eigenvalues = group.reals("eigenvalues", fields["size"])
-    if (np.diff(eigenvalues) < 0).any():
-        raise group.failure("eigenvalues", "are not in ascending order")
-    return BlockSpectrum(method="exact", eigenvalues=eigenvalues, **fields)
-
-
-def _read_lanczos_block(group: GuardedGroup) -> BlockSpectrum:
-    return BlockSpectrum(
-        method="lanczos",
-        outliers=read_group(group.group("outliers"), encoding.OUTLIERS[0]) if "outliers" in group else None,
-        probes=read_group(group.group("probes"), encoding.PROBES[0]),
-        lambda_max=group.pair("lambda_max"),
-        lambda_min=group.pair("lambda_min"),
-        **_block_fields(group),
-    )
-
-
-def _block_fields(group: GuardedGroup) -> dict[str, Any]:
-    """Return what exact and sampled blocks share."""
-    return {
-        "name": group.text("name"),
-        "size": group.integer("size", least=1),
-        "parameters": group.names("parameters"),
-        "num_matvecs": group.integer("num_matvecs", least=0),
-        "converged": group.boolean("converged"),
-        "status": group.text("status"),
-        "noise": group.real("noise"),
-    }
 
 
 def _read_measures(group: GuardedGroup) -> DerivedMeasures:
     records = group.typed_records("estimates", _ESTIMATE_FIELDS)
+    estimates = {record["measure"]: _estimate(record) for record in records}
+    if "populations" in group:
+        for record in group.typed_records("populations", _POPULATION_FIELDS):
+            name = record["measure"]
+            if name not in estimates:
+                raise group.failure("populations", f"holds '{name}', which 'estimates' does not")
+            estimates[name] = replace(estimates[name], population=_estimate(record))
     return DerivedMeasures(
         version=group.text("version"),
-        estimates={
-            record["measure"]: Estimate(
-                **{field: record[field] for field in ("value", "low", "high", "exact", "reason")}
-            )
+        estimates=estimates,
+        budgets={
+            record["measure"]: group.typed("estimates", record["budget"], _BUDGET_FIELDS)
             for record in records
+            if record["budget"] is not None
         },
-        budgets={record["measure"]: record["budget"] for record in records if record["budget"] is not None},
     )
 
 
-def _read_outliers(group: GuardedGroup) -> Outliers:
-    values = group.reals("values", None)
-    return Outliers(values=values, residuals=group.reals("residuals", len(values)))
-
-
-def _read_probes(group: GuardedGroup) -> ProbeRuns:
-    alphas = group.reals("alphas", None, None)
-    num_probes, num_steps = alphas.shape
-    if not alphas.size:
-        raise group.failure("alphas", "is empty")
-    return ProbeRuns(
-        alphas=alphas,
-        betas=group.reals("betas", num_probes, num_steps - 1),
-        last_betas=group.reals("last_betas", num_probes),
-    )
+def _estimate(record: Mapping[str, Any]) -> Estimate:
+    return Estimate(**{field: record[field] for field in ("value", "low", "high", "exact", "reason")})
 
 
 def _read_tensor_probe(group: GuardedGroup) -> TensorProbe:
@@ -212,16 +137,11 @@ def _read_tensor_probe(group: GuardedGroup) -> TensorProbe:
     )
 
 
-# To change the layout of a group, give the new one the next version here and keep the line of the old one.
-READERS: dict[Encoding, Callable[[GuardedGroup], Any]] = {
+READERS: Readers = {
     encoding.SPECTRUM: _read_spectrum,
     encoding.PROVENANCE: _read_provenance,
     encoding.MODEL: _read_model,
     encoding.BLOCKS: _read_blocks,
-    encoding.EXACT_BLOCK: _read_exact_block,
-    encoding.LANCZOS_BLOCK: _read_lanczos_block,
-    encoding.OUTLIERS: _read_outliers,
-    encoding.PROBES: _read_probes,
     encoding.MEASURES: _read_measures,
     encoding.TENSOR_PROBE: _read_tensor_probe,
 }

@@ -19,31 +19,11 @@ from numpy.typing import NDArray
 from hessent.errors import SpectrumFileError
 from hessent.spectra import encoding
 from hessent.spectra.encoding import Encoding
+from hessent.spectra.hdf5_storage import Budget, fits, storage_problem
 
 COMPUTE_AGAIN = "compute it again with hessent spectrum … --force"
 
-MAX_DECLARED_BYTES = 1 << 30  # of all arrays of a file together, unpacked
 MAX_ATTRIBUTE_BYTES = 1 << 24
-_ALLOWED_FILTERS = frozenset({1, 2, 3})  # gzip, shuffle, fletcher32: built into every HDF5
-
-
-class Budget:
-    """The bytes that the arrays of one file may still unpack to."""
-
-    def __init__(self, size: int) -> None:
-        self.left = size
-
-    def spend(self, size: int) -> None:
-        """Take `size` bytes.
-
-        Raises
-        ------
-        ValueError
-            If fewer are left.
-        """
-        if size > self.left:
-            raise ValueError(f"declares {size:,} bytes, of which at most {self.left:,} may be read")
-        self.left -= size
 
 
 class GuardedGroup:
@@ -83,6 +63,10 @@ class GuardedGroup:
     def __contains__(self, name: str) -> bool:
         """Whether the group has a member called `name`."""
         return name in self._group
+
+    def has_attribute(self, name: str) -> bool:
+        """Whether the group has an attribute called `name`."""
+        return bool(h5py.h5a.exists(self._group.id, name.encode()))
 
     def members(self) -> Iterator[str]:
         """Yield the names of the members, in the order of the file."""
@@ -152,18 +136,19 @@ class GuardedGroup:
 
     def typed_mapping(self, name: str, fields: Mapping[str, tuple[type, ...]]) -> Mapping[str, Any]:
         """Return the JSON document `name`, an object of exactly these fields, each of one of its types."""
-        return self._typed(name, self.mapping(name), fields)
+        return self.typed(name, self.mapping(name), fields)
 
     def typed_records(self, name: str, fields: Mapping[str, tuple[type, ...]]) -> list[Mapping[str, Any]]:
         """Return the JSON document `name`, a list of objects of exactly these fields."""
         document = self._json(name)
         if not isinstance(document, list) or not all(isinstance(entry, dict) for entry in document):
             raise self.failure(name, "is not a list of JSON objects")
-        return [self._typed(name, entry, fields) for entry in document]
+        return [self.typed(name, entry, fields) for entry in document]
 
-    def _typed(
+    def typed(
         self, name: str, document: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]]
     ) -> Mapping[str, Any]:
+        """Return `document`, a part of the JSON document `name`, if it has exactly these fields."""
         wrong = [
             field
             for field in sorted(document.keys() | fields.keys())
@@ -192,7 +177,7 @@ class GuardedGroup:
         return member
 
     def _attribute(self, name: str, shape: tuple[int, ...], kinds: str) -> NDArray[Any]:
-        if not h5py.h5a.exists(self._group.id, name.encode()):
+        if not self.has_attribute(name):
             raise self.failure(name, "is missing")
         # The low-level call opens the attribute once; a file of many blocks has thousands of them.
         attribute = h5py.h5a.open(self._group.id, name.encode())
@@ -209,12 +194,12 @@ class GuardedGroup:
 
     def _array(self, name: str, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         dataset = self._member(name, h5py.Dataset)
-        if dataset.dtype != dtype or not _fits(dataset.shape, shape):
+        if dataset.dtype != dtype or not fits(dataset.shape, shape):
             wanted = "(" + ", ".join("any" if length is None else str(length) for length in shape) + ")"
             raise self.failure(
                 name, f"is of type {dataset.dtype} and shape {dataset.shape}, not {dtype} and {wanted}"
             )
-        problem = _storage_problem(dataset)
+        problem = storage_problem(dataset)
         if problem is not None:
             raise self.failure(name, problem)
         self._afford(name, dataset)
@@ -227,26 +212,3 @@ class GuardedGroup:
             self._budget.spend(entries * dataset.dtype.itemsize)
         except ValueError as error:
             raise self.failure(name, str(error)) from error
-
-
-def _fits(found: tuple[int, ...] | None, wanted: tuple[int | None, ...]) -> bool:
-    return (
-        found is not None
-        and len(found) == len(wanted)
-        and all(length is None or length == actual for actual, length in zip(found, wanted, strict=True))
-    )
-
-
-def _storage_problem(dataset: h5py.Dataset) -> str | None:
-    """Say why the bytes of `dataset` must not be read, or None."""
-    plan = dataset.id.get_create_plist()
-    if plan.get_layout() == h5py.h5d.VIRTUAL:
-        return "is a virtual dataset, which reads other files"
-    if plan.get_external_count():
-        return "keeps its numbers in another file"
-    filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
-    if not filters <= _ALLOWED_FILTERS:
-        return f"is packed with filters {sorted(filters - _ALLOWED_FILTERS)}, which spectrum files do not use"
-    if dataset.size and not dataset.id.get_storage_size():
-        return "declares numbers but stores none"
-    return None

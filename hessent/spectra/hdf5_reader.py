@@ -17,8 +17,9 @@ import h5py
 from hessent.errors import SpectrumFileError
 from hessent.spectra import encoding
 from hessent.spectra.derived import DerivedMeasures
-from hessent.spectra.hdf5_groups import read_derived, read_group
-from hessent.spectra.hdf5_guard import COMPUTE_AGAIN, MAX_DECLARED_BYTES, Budget, GuardedGroup
+from hessent.spectra.hdf5_groups import read_derived, read_root
+from hessent.spectra.hdf5_guard import COMPUTE_AGAIN, GuardedGroup
+from hessent.spectra.hdf5_storage import MAX_DECLARED_BYTES, Budget
 from hessent.spectra.model import Spectrum
 
 Content = TypeVar("Content")
@@ -47,7 +48,7 @@ def load(path: str | os.PathLike[str]) -> Spectrum:
     SpectrumFileError
         If there is no such file, it is damaged, not a spectrum file, or of a version this hessent does not read.
     """
-    return _read_file(path, _read_spectrum)
+    return _read_file(path, read_root)
 
 
 def load_with_measures(path: str | os.PathLike[str]) -> tuple[Spectrum, dict[str, DerivedMeasures]]:
@@ -70,7 +71,7 @@ def load_with_measures(path: str | os.PathLike[str]) -> tuple[Spectrum, dict[str
     SpectrumFileError
         See `load`.
     """
-    return _read_file(path, lambda root: (_read_spectrum(root), read_derived(root)))
+    return _read_file(path, lambda root: (read_root(root), read_derived(root)))
 
 
 def from_bytes(content: bytes, *, where: str) -> Spectrum:
@@ -88,12 +89,7 @@ def from_bytes(content: bytes, *, where: str) -> Spectrum:
     SpectrumFileError
         See `load`.
     """
-    return _read_bytes(content, where, _read_spectrum)
-
-
-def _read_spectrum(root: GuardedGroup) -> Spectrum:
-    spectrum: Spectrum = read_group(root, encoding.SPECTRUM[0])
-    return spectrum
+    return _read_bytes(content, where, read_root)
 
 
 def _read_file(path: str | os.PathLike[str], read: Callable[[GuardedGroup], Content]) -> Content:

@@ -7,30 +7,30 @@ and its members are in the order of their names: the same spectrum gives the sam
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from hessent import __version__
 from hessent.estimate import Estimate
 from hessent.spectra import encoding
 from hessent.spectra.atomic_file import write_atomically
 from hessent.spectra.derived import Budget
-from hessent.spectra.encoding import Encoding
-from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns, Spectrum, TensorProbe
+from hessent.spectra.hdf5_packing import mark, new_group, put, write_arrays, write_json
+from hessent.spectra.model import BlockSpectrum, DataGroups, Outliers, ProbeRuns, Spectrum, TensorProbe
 
 Measures = Mapping[str, Mapping[str, Estimate]]  # block name -> measure -> estimate
 Budgets = Mapping[str, Mapping[str, Budget]]  # block name -> measure -> part -> half-width
 
-# Long arrays are cut into chunks of 1 MiB, so that a reader never has to hold more than one packed chunk.
-_CHUNK_ENTRIES = 1 << 17
-
-_STORED_TYPES = {"f": "<f8", "i": "<i8", "u": "|u1"}  # reals, counts, bytes of text
+_BLOCK_KINDS = {
+    "exact": encoding.EXACT_BLOCK,
+    "lanczos": encoding.LANCZOS_BLOCK,
+    "xtrace": encoding.XTRACE_BLOCK,
+}
 
 
 def write_spectrum(
@@ -83,22 +83,22 @@ def to_bytes(spectrum: Spectrum, *, measures: Measures | None = None, budgets: B
 
 
 def _write_root(file: h5py.File, spectrum: Spectrum) -> None:
-    _mark(file, encoding.SPECTRUM)
-    _put(file, complete=spectrum.complete, curvature=spectrum.curvature, seed=spectrum.seed)
-    _put(file, loss=spectrum.loss.name, loss_value=float(spectrum.loss.value))
-    blocks = _group(file, "blocks", encoding.BLOCKS)
+    mark(file, encoding.SPECTRUM)
+    put(file, complete=spectrum.complete, curvature=spectrum.curvature, seed=spectrum.seed)
+    put(file, loss=spectrum.loss.name, loss_value=float(spectrum.loss.value))
+    blocks = new_group(file, "blocks", encoding.BLOCKS)
     width = max(3, len(str(len(spectrum.blocks) - 1)))
     for index, block in enumerate(spectrum.blocks):
         _write_block(blocks, f"{index:0{width}d}", block)
-    _write_model(_group(file, "model", encoding.MODEL), spectrum)
+    _write_model(new_group(file, "model", encoding.MODEL), spectrum)
     if spectrum.tensor_probe is not None:
-        _write_tensor_probe(_group(file, "paper", encoding.TENSOR_PROBE), spectrum.tensor_probe)
-    _write_provenance(_group(file, "provenance", encoding.PROVENANCE), spectrum)
+        _write_tensor_probe(new_group(file, "paper", encoding.TENSOR_PROBE), spectrum.tensor_probe)
+    _write_provenance(new_group(file, "provenance", encoding.PROVENANCE), spectrum)
 
 
 def _write_model(group: h5py.Group, spectrum: Spectrum) -> None:
-    _put(group, arch=spectrum.checkpoint.arch)
-    _write_json(group, "arch_options", spectrum.checkpoint.arch_options)
+    put(group, arch=spectrum.checkpoint.arch)
+    write_json(group, "arch_options", spectrum.checkpoint.arch_options)
 
 
 def _write_provenance(group: h5py.Group, spectrum: Spectrum) -> None:
@@ -119,84 +119,82 @@ def _write_provenance(group: h5py.Group, spectrum: Spectrum) -> None:
         "versions": spectrum.versions,
     }
     for name, document in documents.items():
-        _write_json(group, name, document)
+        write_json(group, name, document)
 
 
 def _write_block(parent: h5py.Group, key: str, block: BlockSpectrum) -> None:
-    exact = block.eigenvalues is not None
-    group = _group(parent, key, encoding.EXACT_BLOCK if exact else encoding.LANCZOS_BLOCK)
-    _put(group, name=block.name, size=block.size, num_matvecs=block.num_matvecs)
-    _put(group, converged=block.converged, status=block.status, noise=float(block.noise))
+    group = new_group(parent, key, _BLOCK_KINDS[block.method])
+    put(group, name=block.name, size=block.size, num_matvecs=block.num_matvecs)
+    put(group, converged=block.converged, status=block.status, noise=float(block.noise))
+    put(group, multiplicity=block.multiplicity, noise_floor=float(block.noise_floor))
     for name, pair in (("lambda_max", block.lambda_max), ("lambda_min", block.lambda_min)):
         if pair is not None:
             group.attrs[name] = np.array(pair, dtype="<f8")  # (Ritz value, residual norm)
-    if block.eigenvalues is not None:
-        _write_array(group, "eigenvalues", block.eigenvalues)
+    write_arrays(group, eigenvalues=block.eigenvalues, trace_estimates=block.trace_estimates)
+    if block.groups is not None:
+        _write_data_groups(new_group(group, "groups", encoding.DATA_GROUPS), block.groups)
     if block.outliers is not None:
-        _write_outliers(_group(group, "outliers", encoding.OUTLIERS), block.outliers)
-    _write_json(group, "parameters", block.parameters)
+        _write_outliers(new_group(group, "outliers", encoding.OUTLIERS), block.outliers)
+    write_json(group, "parameters", block.parameters)
     if block.probes is not None:
-        _write_probes(_group(group, "probes", encoding.PROBES), block.probes)
+        _write_probes(new_group(group, "probes", encoding.PROBES), block.probes)
 
 
 def _write_outliers(group: h5py.Group, outliers: Outliers) -> None:
-    _write_array(group, "residuals", outliers.residuals)
-    _write_array(group, "values", outliers.values)
+    write_arrays(group, residuals=outliers.residuals, values=outliers.values)
 
 
 def _write_probes(group: h5py.Group, probes: ProbeRuns) -> None:
-    _write_array(group, "alphas", probes.alphas)
-    _write_array(group, "betas", probes.betas)
-    _write_array(group, "last_betas", probes.last_betas)
+    write_arrays(
+        group,
+        alphas=probes.alphas,
+        betas=probes.betas,
+        last_betas=probes.last_betas,
+        simple=probes.simple,
+        traces=probes.traces,
+    )
+
+
+def _write_data_groups(group: h5py.Group, groups: DataGroups) -> None:
+    put(group, sampled_fraction=float(groups.sampled_fraction))
+    write_arrays(
+        group,
+        items=groups.items,
+        left_out=groups.left_out,
+        outliers=groups.outliers,
+        probes=groups.probes,
+        traces=groups.traces,
+    )
 
 
 def _write_measures(block: h5py.Group, estimates: Mapping[str, Estimate], budgets: Mapping[str, Budget]) -> None:
-    group = _group(block, "measures", encoding.MEASURES)
-    _put(group, version=__version__)
+    group = new_group(block, "measures", encoding.MEASURES)
+    put(group, version=__version__)
     records = [
-        {"measure": name, **asdict(estimate), "budget": budgets.get(name)} for name, estimate in estimates.items()
+        _record(name, estimate) | {"budget": _finite(budgets.get(name))} for name, estimate in estimates.items()
     ]
-    _write_json(group, "estimates", records)
+    write_json(group, "estimates", records)
+    populations = [
+        _record(name, estimate.population)
+        for name, estimate in estimates.items()
+        if estimate.population is not None
+    ]
+    if populations:
+        write_json(group, "populations", populations)
+
+
+def _record(name: str, estimate: Estimate) -> dict[str, Any]:
+    fields = ("value", "low", "high", "exact", "reason")
+    return {"measure": name, **{field: getattr(estimate, field) for field in fields}}
+
+
+def _finite(budget: Budget | None) -> dict[str, float | None] | None:
+    """Return a budget with None for what is not a number: an unlimited part is one that was not measured."""
+    if budget is None:
+        return None
+    return {part: width if width is not None and math.isfinite(width) else None for part, width in budget.items()}
 
 
 def _write_tensor_probe(group: h5py.Group, probe: TensorProbe) -> None:
-    _write_array(group, "gaps", probe.gaps)
-    _write_json(group, "names", probe.names)
-    _write_array(group, "sizes", probe.sizes)
-    _write_array(group, "sums", probe.sums)
-
-
-def _group(parent: h5py.Group, name: str, kind: Encoding) -> h5py.Group:
-    group = parent.create_group(name)
-    _mark(group, kind)
-    return group
-
-
-def _mark(group: h5py.Group, kind: Encoding) -> None:
-    group.attrs[encoding.TYPE_ATTRIBUTE] = np.bytes_(kind[0])
-    group.attrs[encoding.VERSION_ATTRIBUTE] = np.bytes_(kind[1])
-
-
-def _put(group: h5py.Group, **attributes: str | bool | int | float) -> None:
-    for name, value in attributes.items():
-        group.attrs[name] = encoding.encode_text(value) if isinstance(value, str) else value
-
-
-def _write_json(group: h5py.Group, name: str, document: Any) -> None:
-    _write_array(group, name, np.frombuffer(encoding.encode_json(document), dtype=np.uint8))
-
-
-def _write_array(group: h5py.Group, name: str, array: NDArray[Any]) -> None:
-    """Store `array` little-endian, packed and with a checksum; an empty one has no bytes to pack."""
-    array = array.astype(_STORED_TYPES[array.dtype.kind])
-    packing: dict[str, Any] = {}
-    if array.size:
-        row = min(array.shape[-1], _CHUNK_ENTRIES)
-        num_rows = min(array.shape[0], max(1, _CHUNK_ENTRIES // row))
-        packing = {
-            "chunks": (num_rows, row)[-array.ndim :],
-            "compression": "gzip",
-            "shuffle": True,
-            "fletcher32": True,
-        }
-    group.create_dataset(name, data=array, track_times=False, **packing)
+    write_json(group, "names", probe.names)
+    write_arrays(group, gaps=probe.gaps, sizes=probe.sizes, sums=probe.sums)

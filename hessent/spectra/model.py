@@ -110,8 +110,8 @@ class DataGroups:
 class BlockSpectrum:
     """The spectrum of one block of the curvature matrix.
 
-    Exactly one of `eigenvalues` (method "exact"), `probes` (method "lanczos") and `trace_estimates` (method "xtrace")
-    is present.
+    Exactly one of `eigenvalues` (method "exact"), `probes` (method "lanczos") and `trace_estimates` (method
+    "xtrace") is present.
 
     Attributes
     ----------
