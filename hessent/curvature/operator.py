@@ -99,20 +99,42 @@ class SymmetricOperator(ABC):
         NonFiniteError
             If a product holds NaN or infinity.
         """
+        return self.product(V).total
+
+    def product(self, V: Tensor) -> Product:
+        """Return H V with the contributions of the data groups, where the data is divided.
+
+        Parameters
+        ----------
+        V : Tensor
+            Columns, shape (n, k).
+
+        Returns
+        -------
+        Product
+            The total in the dtype of `V`.
+
+        Raises
+        ------
+        ValueError
+            If `V` has another number of rows.
+        NonFiniteError
+            If a product holds NaN or infinity.
+        """
         if V.ndim != 2 or V.shape[0] != self.size:
             raise ValueError(f"columns of shape ({self.size}, k) were expected, found {tuple(V.shape)}")
         self.num_matvecs += V.shape[1]
-        product = self._multiply(V)
-        if not bool(torch.isfinite(product).all()):
+        product = self._divided_product(V)
+        if not bool(torch.isfinite(product.total).all()):
             raise NonFiniteError(
                 f"product {self.num_matvecs} with '{self.name}' is not finite",
                 fix="--dtype float64, or look for overflow in the model's activations",
             )
         return product
 
-    def product(self, V: Tensor) -> Product:
-        """Return H V (n, k) with the contributions of the data groups, where there are any; see `matmat`."""
-        return Product(self.matmat(V))
+    def _divided_product(self, V: Tensor) -> Product:
+        """Return H V and its parts; an operator whose data is divided gives them."""
+        return Product(self._multiply(V))
 
     @abstractmethod
     def _multiply(self, V: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hessent.curvature.containers import map_tensors
+from hessent.curvature.containers import map_tensors, num_samples
 from hessent.curvature.losses import Loss, resolve_loss
 from hessent.curvature.support import refuse_unsupported
 from hessent.errors import DataError, NonFiniteError
@@ -53,6 +53,8 @@ class Problem:
         L(θ), filled by `measure_loss`.
     num_items : int
         N, filled by `measure_loss`.
+    num_samples : int
+        Number of samples, filled by `measure_loss`: N, except where a sample holds several items.
 
     Raises
     ------
@@ -81,6 +83,7 @@ class Problem:
             raise DataError("the model has no parameter that requires a gradient")
         self.loss_value = float("nan")
         self.num_items = 0
+        self.num_samples = 0
 
     @property
     def num_params(self) -> int:
@@ -114,7 +117,7 @@ class Problem:
         return self.loss.sum(outputs, targets), self.loss.count(outputs, targets)
 
     def measure_loss(self) -> float:
-        """Evaluate L(θ) over all data, checking targets against outputs, and fix the number of items N.
+        """Evaluate L(θ) over all data, checking targets against outputs, and fix the numbers of items and samples.
 
         Returns
         -------
@@ -128,7 +131,7 @@ class Problem:
         NonFiniteError
             If the loss of a micro-batch is NaN or infinite; the message names the micro-batch.
         """
-        total, items = 0.0, 0
+        total, items, count = 0.0, 0, 0
         with torch.no_grad(), exact_derivatives(self.model):
             for index, (inputs, targets) in enumerate(self.micro_batches()):
                 outputs = self.outputs(inputs)
@@ -142,13 +145,19 @@ class Problem:
                     )
                 total += part
                 items += self.loss.count(outputs, targets)
+                count += num_samples(inputs)
         if items == 0:
             raise DataError(
                 "the data holds no item to average the loss over",
                 expected="at least one sample (for next-token: one target that is not ignored)",
             )
-        self.loss_value, self.num_items = total / items, items
+        self.loss_value, self.num_items, self.num_samples = total / items, items, count
         return self.loss_value
+
+    def count_items(self, inputs: Any, targets: Any) -> int:
+        """Return the number of items of a micro-batch."""
+        with torch.no_grad(), exact_derivatives(self.model):
+            return self.loss.count(self.outputs(inputs), targets)
 
     def with_batches(self, batches: Batches) -> Problem:
         """Return the same problem (parameters shared) with its data cut or chosen otherwise."""

@@ -4,7 +4,9 @@
    Frobenius sense.
 2. Repeatability: one product per block, repeated with the micro-batches cut otherwise, on a vector that has been
    through the matrix once (so that it points where the curvature is large).  The relative difference is the noise
-   of the products; it is stored with every block and decides which measures may be reported.
+   of the products; it is stored with every block and decides which measures may be reported.  Repeated with the
+   random unit vector itself, the difference is the root mean square eigenvalue of the noise, in the unit of the
+   eigenvalues: the floor below which the curvature of a direction cannot be told from none.
 3. Second derivative: in float64 on a few samples, a central difference of the gradient along a random direction
    against the product.  It is taken at slightly perturbed weights, so that no unit sits exactly on a kink (at
    initialisation many do), with several step sizes of which the best counts: crossing a kink spoils large steps,
@@ -27,6 +29,7 @@ from hessent.curvature.graph import MicroBatchGraph
 from hessent.curvature.problem import Problem, exact_derivatives
 from hessent.errors import SelfCheckError
 
+PRODUCTS_PER_BLOCK = 4  # that `measure_noise` spends
 _STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)  # relative to ‖θ‖
 _DERIVATIVE_SAMPLES = 8
 _DERIVATIVE_TOLERANCE = 1e-3
@@ -46,6 +49,9 @@ class OperatorCheck:
         Relative difference to a central difference of the gradient, best of several steps.
     noise : dict of str to float
         Relative difference of a repeated product, per block.
+    noise_floor : dict of str to float
+        Norm of the difference of a product with a random unit vector, repeated: the root mean square eigenvalue of
+        the products' noise, per block.
     matvecs : dict of str to int
         Products spent, per block.
     """
@@ -53,6 +59,7 @@ class OperatorCheck:
     symmetry: float = math.nan
     derivative: float = math.nan
     noise: dict[str, float] = field(default_factory=dict)
+    noise_floor: dict[str, float] = field(default_factory=dict)
     matvecs: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, float]:
@@ -63,7 +70,7 @@ class OperatorCheck:
 def measure_noise(
     engine: HessianEngine, recut: HessianEngine, blocks: Sequence[Block], generator: torch.Generator
 ) -> OperatorCheck:
-    """Measure symmetry and repeatability; three products per block, two more for the whole matrix.
+    """Measure symmetry and repeatability; four products per block.
 
     Parameters
     ----------
@@ -81,14 +88,15 @@ def measure_noise(
     """
     check = OperatorCheck()
     vectors = [_unit(_random(block.size, engine, generator)) for block in blocks]
-    first = engine.products(list(zip(blocks, vectors, strict=True)))
+    first = _totals(engine, blocks, vectors)
     turned = [_unit(product) for product in first]
-    requests = list(zip(blocks, turned, strict=True))
-    once, again = engine.products(requests), recut.products(requests)
-    for block, a, b in zip(blocks, once, again, strict=True):
-        scale = float(a.norm())
-        check.noise[block.name] = float((a - b).norm()) / scale if scale > 0 else 0.0
-        check.matvecs[block.name] = 3
+    once = _totals(engine, blocks, turned)
+    again = _totals(recut, blocks, [torch.hstack(pair) for pair in zip(vectors, turned, strict=True)])
+    for block, Hu, Hv, repeated in zip(blocks, first, once, again, strict=True):
+        scale = float(Hv.norm())
+        check.noise[block.name] = float((Hv - repeated[:, 1:]).norm()) / scale if scale > 0 else 0.0
+        check.noise_floor[block.name] = float((Hu - repeated[:, :1]).norm())
+        check.matvecs[block.name] = PRODUCTS_PER_BLOCK
     widest = max(range(len(blocks)), key=lambda index: blocks[index].size)
     u, v, Hv = vectors[widest], turned[widest], once[widest]
     Hu = first[widest]
@@ -162,6 +170,11 @@ def require_sound(check: OperatorCheck, dtype: torch.dtype) -> None:
             fix="--dtype float64; look for layers that are random, stateful or cast to a lower precision; "
             "--no-verify measures anyway",
         )
+
+
+def _totals(engine: HessianEngine, blocks: Sequence[Block], columns: Sequence[Tensor]) -> list[Tensor]:
+    """Products of every block with its own columns, from one pass over the data."""
+    return [product.total for product in engine.products(list(zip(blocks, columns, strict=True)))]
 
 
 def _random(size: int, engine: HessianEngine, generator: torch.Generator) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from hessent.curvature.blocks import FULL, Block, resolve_blocks
 from hessent.curvature.containers import HalvedBatches
 from hessent.curvature.engine import HessianEngine
+from hessent.curvature.operator import Product
 from hessent.curvature.problem import Problem
 from hessent.curvature.selfcheck import OperatorCheck, check_derivative, measure_noise, require_sound
 from hessent.eigensolver.block_solver import BlockSolver
@@ -83,6 +84,10 @@ class Measurement:
         Engine name, or `auto`.
     verify : bool
         Whether a failed check ends the run.
+    num_groups : int
+        Groups of the data whose contributions are kept, for the error of the data subset; below 2 none are.
+    population : int, optional
+        Size of the finite population the samples were drawn from; unlimited where it is not given.
 
     Attributes
     ----------
@@ -104,6 +109,8 @@ class Measurement:
         graph_memory: int,
         engine: str = "auto",
         verify: bool = True,
+        num_groups: int = 1,
+        population: int | None = None,
     ) -> None:
         self.problem = problem
         self.blocks = resolve_blocks(problem.model, problem.parameters, specifications, full=full)
@@ -115,7 +122,8 @@ class Measurement:
         self.tensor_probe: TensorProbe | None = None
         _refuse_large_exact(self.blocks, settings)
         problem.measure_loss()
-        self.engine = HessianEngine(problem, memory=graph_memory, engine=engine)
+        self.sampled_fraction = _sampled_fraction(problem.num_samples, population)
+        self.engine = HessianEngine(problem, memory=graph_memory, engine=engine, num_groups=num_groups)
         self.whole = Block(FULL, tuple(problem.parameters), problem.num_params)
         self._solvers: list[BlockSolver] = []
 
@@ -155,7 +163,7 @@ class Measurement:
         self._solvers = [self._solver(block) for block in self.blocks]
         by_solver = dict(zip(self._solvers, self.blocks, strict=True))
 
-        def multiply(requests: Sequence[tuple[BlockSolver, Tensor]]) -> list[Tensor]:
+        def multiply(requests: Sequence[tuple[BlockSolver, Tensor]]) -> list[Product]:
             return self.engine.products([(by_solver[solver], columns) for solver, columns in requests])
 
         def advanced(solver: BlockSolver, matvecs: int) -> None:
@@ -210,7 +218,7 @@ class Measurement:
         generator = generator_for(self.settings.seed, "tensor probe")
         signs = torch.randint(0, 2, (self.whole.size, 1), generator=generator).double() * 2 - 1
         signs = signs.to(self.problem.device)
-        product = self.engine.products([(self.whole, signs)])[0]
+        product = self.engine.products([(self.whole, signs)])[0].total
         sizes = [parameter.numel() for parameter in self.problem.parameters.values()]
         parts = torch.split((signs * product)[:, 0].cpu(), sizes)
         return TensorProbe(
@@ -229,7 +237,10 @@ class Measurement:
             dtype=self.problem.dtype,
             device=self.problem.device,
             noise=self.check.noise[block.name],
+            noise_floor=self.check.noise_floor[block.name],
             spent=self.check.matvecs[block.name],
+            group_items=self.engine.group_items,
+            sampled_fraction=self.sampled_fraction,
         )
 
 
@@ -245,6 +256,20 @@ def _gap(values: Any) -> float:
         return 0.0
     shares = magnitudes[magnitudes > 0] / total
     return float(np.log(len(magnitudes)) + (shares * np.log(shares)).sum())
+
+
+def _sampled_fraction(samples: int, population: int | None) -> float:
+    """Share of the population that is in the sample; 0 for an unlimited one."""
+    if population is None:
+        return 0.0
+    if population < samples:
+        raise UsageError(
+            f"the population is {population:,}, but {samples:,} samples of it are used",
+            where="--population",
+            expected="the number of samples that could have been drawn, those used included",
+            fix=f"--population {samples} if these are all there are",
+        )
+    return samples / population
 
 
 def _refuse_large_exact(blocks: Sequence[Block], settings: SolverSettings) -> None:

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import torch
 
 from hessent.curvature.blocks import Block
+from hessent.curvature.selfcheck import PRODUCTS_PER_BLOCK
 from hessent.eigensolver.block_solver import BlockSolver
 from hessent.pipeline.measure import Measurement, Observer
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.request import SpectrumRequest
 from hessent.pipeline.spectrum_run import measurement_for
 from hessent.report.preflight import PlannedBlock, Preflight
-
-_CHECK_PRODUCTS = 3
 
 
 @dataclass(frozen=True)
@@ -82,15 +81,15 @@ def _cost(measurement: Measurement, block: Block) -> _Cost:
         measurement.settings,
         dtype=measurement.problem.dtype,
         device=measurement.problem.device,
-        spent=_CHECK_PRODUCTS,
+        spent=PRODUCTS_PER_BLOCK,
     )
     v = torch.ones(block.size, 1, dtype=measurement.problem.dtype, device=measurement.problem.device)
     measurement.engine.products([(block, v)])  # the first product pays for graphs and allocation
     start = time.perf_counter()
-    product = measurement.engine.products([(block, v)])[0]
+    product = measurement.engine.products([(block, v)])[0].total
     float(product[0, 0])  # waits for a device that works asynchronously
     each = time.perf_counter() - start
-    matvecs = solver.planned_matvecs() + _CHECK_PRODUCTS
+    matvecs = solver.planned_matvecs() + PRODUCTS_PER_BLOCK
     return _Cost(
         PlannedBlock(block.name, block.size, "exact" if solver.exact else "lanczos", matvecs),
         matvecs * each,
