@@ -9,6 +9,7 @@ import numpy as np
 from hessent.spectra.model import (
     BlockSpectrum,
     CheckpointInfo,
+    DataGroups,
     DataInfo,
     LossInfo,
     Outliers,
@@ -57,6 +58,99 @@ def lanczos_block(name="layer1.0.conv1", size=36_864, seed=0, scale=1.0, num_out
         ),
         lambda_max=(float(outliers[-1]), 1e-3 * float(outliers[-1])) if num_outliers else (float(bulk.max()), 1e-4),
         lambda_min=(float(bulk.min()), 1e-4 * scale),
+    )
+
+
+def grouped_exact_block(name="layer1.0.bn1", size=64, seed=0, scale=1.0, items=(32, 32, 32, 32)):
+    """An exact block with its eigenvalues without each group of the data: true matrices around a diagonal one."""
+    rng = np.random.default_rng(seed)
+    items = np.array(items, dtype=np.int64)
+    deviations = 0.1 * scale * rng.standard_normal((len(items), size, size)) / np.sqrt(size)
+    center = np.diag(np.sort(scale * (rng.gamma(0.3, 1.0, size) - 0.02)))
+    matrices = center + deviations + np.swapaxes(deviations, 1, 2)
+    total = np.einsum("g,gij->ij", items, matrices)
+    without = [(total - n * matrix) / (items.sum() - n) for n, matrix in zip(items, matrices, strict=True)]
+    return dataclasses.replace(
+        exact_block(name, size, seed, scale),
+        eigenvalues=np.linalg.eigvalsh(total / items.sum()),
+        noise_floor=1e-9 * scale,
+        groups=DataGroups(
+            items=items,
+            left_out=np.linalg.eigvalsh(np.array(without)),
+            traces=np.trace(matrices, axis1=1, axis2=2),
+        ),
+    )
+
+
+def grouped_lanczos_block(
+    name="layer1.0.conv1", size=36_864, seed=0, scale=1.0, num_outliers=6, converged=True, items=(32, 32, 32, 32)
+):
+    """A sampled block with all that may be kept of it; each group curves every direction a little otherwise."""
+    rng = np.random.default_rng(seed + 1_000)
+    block = lanczos_block(name, size, seed, scale, num_outliers, converged)
+    items = np.array(items, dtype=np.int64)
+    shares = items / items.sum()
+
+    def parts(matrix):
+        """Cut a matrix into symmetric ones, one per group, of which it is the weighted mean."""
+        shape = (len(items), *matrix.shape)
+        deviations = 0.1 * np.abs(np.linalg.eigvalsh(matrix)).max(initial=0.0) * rng.standard_normal(shape)
+        deviations = (deviations + np.swapaxes(deviations, 1, 2)) / np.sqrt(2 * max(len(matrix), 1))
+        return matrix + deviations - np.einsum("g,gij->ij", shares, deviations)
+
+    runs = [
+        parts(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))[:, :8, :8]
+        for alphas, betas in zip(block.probes.alphas[:3], block.probes.betas[:3], strict=True)
+    ]
+    complement = size - num_outliers
+    trace = block.outliers.values.sum() + complement * block.probes.alphas[:, 0].mean()
+    traces = trace * (1 + 0.002 * rng.standard_normal(4))
+    return dataclasses.replace(
+        block,
+        probes=dataclasses.replace(block.probes, simple=np.sort(scale * rng.uniform(0.01, 0.05, 3)), traces=traces),
+        noise_floor=1e-9 * scale,
+        multiplicity="whole" if seed % 2 else "lower bound",
+        groups=DataGroups(
+            items=items,
+            sampled_fraction=0.0,
+            outliers=parts(np.diag(block.outliers.values)) if num_outliers else None,
+            probes=np.stack(runs, axis=1),
+            traces=traces.mean() * (1 + 0.05 * rng.standard_normal(len(items))),
+        ),
+    )
+
+
+def xtrace_block(name="layer2.0.conv1", size=73_728, seed=0, scale=1.0, converged=True, items=None):
+    """A block of which only the trace was measured."""
+    rng = np.random.default_rng(seed)
+    trace = 30.0 * scale
+    groups = None
+    if items is not None:
+        traces = trace * (1 + 0.05 * rng.standard_normal(len(items)))
+        groups = DataGroups(items=np.array(items, dtype=np.int64), sampled_fraction=0.25, traces=traces)
+    return BlockSpectrum(
+        name=name,
+        size=size,
+        parameters=(f"{name}.weight",),
+        method="xtrace",
+        num_matvecs=60,
+        converged=converged,
+        status="tolerance met" if converged else "budget spent",
+        noise=2e-8,
+        noise_floor=1e-9 * scale,
+        multiplicity="lower bound",
+        trace_estimates=trace * (1 + 0.002 * rng.standard_normal(20)),
+        groups=groups,
+    )
+
+
+def grouped_blocks():
+    """One block of each type, with everything that a file can hold of it."""
+    return (
+        grouped_exact_block(),
+        grouped_lanczos_block(),
+        xtrace_block(items=(32, 32, 32, 32)),
+        grouped_lanczos_block("full", size=11_173_962, seed=5, scale=30.0, num_outliers=20),
     )
 
 

@@ -53,13 +53,14 @@ def assert_same(one, other):
         assert one == other
 
 
-def test_reading_returns_what_was_written():
-    sample = sample_spectra.spectrum(sample_spectra.resnet_blocks())
+@pytest.mark.parametrize("blocks", [sample_spectra.resnet_blocks, sample_spectra.grouped_blocks])
+def test_reading_returns_what_was_written(blocks):
+    sample = sample_spectra.spectrum(blocks())
     assert_same(from_bytes(to_bytes(sample), where="x"), sample)
 
 
 def test_the_same_spectrum_gives_the_same_bytes():
-    sample = sample_spectra.spectrum()
+    sample = sample_spectra.spectrum(sample_spectra.grouped_blocks())
     content = to_bytes(sample)
     assert to_bytes(sample) == content
     assert to_bytes(from_bytes(content, where="x")) == content
@@ -167,17 +168,30 @@ def test_arrays_are_packed_and_checksummed_without_a_time(tmp_path):
 def test_measures_are_stored_beside_the_coefficients(tmp_path):
     path = tmp_path / "a.spectrum.h5"
     estimates = {
-        "trace": Estimate(1.0, 0.5, None),
-        "lambda_max": Estimate.exactly(2.0),
-        "entropy": Estimate.unknown("θ"),
+        "trace": Estimate(1.0, 0.5, None, population=Estimate(1.1, None, 1.6)),
+        "lambda_max": dataclasses.replace(Estimate.exactly(2.0), population=Estimate.exactly(2.0)),
+        "lambda_min": Estimate(1.0, 0.5, None),
+        "entropy": dataclasses.replace(Estimate.unknown("θ"), population=Estimate.unknown("ψ")),
     }
-    budgets = {"trace": {"probes": 0.5, "quadrature": 0.0, "data": None, "precision": None}}
+    budgets = {
+        "trace": {"probes": 0.5, "quadrature": 0.0, "data": 0.25, "precision": 1e-9},
+        "entropy": {"probes": None, "quadrature": 0.0, "data": None, "precision": None},
+    }
     name, sample = "layer1.0.bn1", sample_spectra.spectrum()
     write_spectrum(path, sample, measures={name: estimates}, budgets={name: budgets})
     spectrum, stored = load_with_measures(path)
     assert_same(spectrum, sample)
     assert stored == {name: DerivedMeasures(hessent.__version__, estimates, budgets)}
-    assert list(stored[name].estimates) == ["trace", "lambda_max", "entropy"]
+    assert list(stored[name].estimates) == ["trace", "lambda_max", "lambda_min", "entropy"]
+
+
+def test_an_unlimited_part_of_a_budget_is_stored_as_not_known(tmp_path):
+    path, name = tmp_path / "a.spectrum.h5", "layer1.0.bn1"
+    budget = {"probes": math.inf, "quadrature": 0.0, "data": math.nan, "precision": None}
+    measures = {name: {"trace": Estimate(1.0, None, None)}}
+    write_spectrum(path, sample_spectra.spectrum(), measures=measures, budgets={name: {"trace": budget}})
+    stored = load_with_measures(path)[1][name].budgets["trace"]
+    assert stored == {"probes": None, "quadrature": 0.0, "data": None, "precision": None}
 
 
 def test_a_file_without_measures_has_none(tmp_path):
@@ -191,8 +205,8 @@ def test_reader_of_the_specification_needs_only_h5py(tmp_path):
     [program] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert 20 <= len(program.splitlines()) <= 32
     assert "hessent" not in program
-    sample = sample_spectra.spectrum()
-    write_spectrum(tmp_path / "a.spectrum.h5", sample)
+    blocks = (*sample_spectra.grouped_blocks(), sample_spectra.lanczos_block("plain"))
+    write_spectrum(tmp_path / "a.spectrum.h5", sample_spectra.spectrum(blocks))
     (tmp_path / "reader.py").write_text(program, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-I", "reader.py", "a.spectrum.h5"],
@@ -203,13 +217,18 @@ def test_reader_of_the_specification_needs_only_h5py(tmp_path):
     )
     first, *lines = done.stdout.splitlines()
     assert first == "runs/adam/step-000400.safetensors cross-entropy 0.0312"
-    assert len(lines) == 3
-    name, size, trace = lines[0].split("\t")
-    assert (name, int(size)) == ("layer1.0.bn1", 64)
-    assert float(trace) == pytest.approx(sample.blocks[0].eigenvalues.sum(), rel=1e-12)
-    block = sample.blocks[1]
-    expected = block.outliers.values.sum() + (block.size - 6) * block.probes.alphas[:, 0].mean()
-    assert float(lines[1].split("\t")[2]) == pytest.approx(expected, rel=1e-12)
+    exact, sampled, only_trace, full, plain = blocks
+    expected = [
+        exact.eigenvalues.sum(),
+        sampled.probes.traces.mean(),
+        only_trace.trace_estimates.mean(),
+        full.probes.traces.mean(),
+        plain.outliers.values.sum() + (plain.size - 6) * plain.probes.alphas[:, 0].mean(),
+    ]
+    for line, block, trace in zip(lines, blocks, expected, strict=True):
+        name, size, found = line.split("\t")
+        assert (name, int(size)) == (block.name, block.size)
+        assert float(found) == pytest.approx(trace, rel=1e-12)
 
 
 def test_a_file_is_replaced_whole(tmp_path):
