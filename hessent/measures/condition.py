@@ -19,7 +19,7 @@ import scipy  # its parts load on first use: a table of a ready file needs none 
 
 from hessent.estimate import Estimate
 from hessent.measures.entropy import entropy_gap
-from hessent.measures.functionals import extremes, scale_of
+from hessent.measures.functionals import ONLY_TRACE, extremes, only_trace, scale_of
 from hessent.measures.quadrature import gauss_rules
 from hessent.measures.ratios import tau
 from hessent.measures.trace import lambda_max, lambda_min
@@ -87,6 +87,8 @@ def condition_lower_entropy(block: BlockSpectrum) -> Estimate:
 
 def condition_lower_ritz(block: BlockSpectrum) -> Estimate:
     """Return max abs(θ) / min (abs(θ) + residual): a lower bound on κ, open above."""
+    if only_trace(block):
+        return Estimate.unknown(ONLY_TRACE)
     if not any(value for value, _ in extremes(block)):
         return Estimate.unknown("the matrix is zero")
     scale = scale_of(block)
@@ -109,6 +111,8 @@ def condition_lower_ritz(block: BlockSpectrum) -> Estimate:
 
 def condition_damped(block: BlockSpectrum, tau_rel: float | None = None) -> Estimate:
     """Return (λ_max + δ)/(max(λ_min, 0) + δ) with the damping δ = τ."""
+    if only_trace(block):
+        return Estimate.unknown(ONLY_TRACE)
     damping = tau(block, tau_rel)
     (top, _), (bottom, _) = extremes(block)
     if damping <= 0.0:

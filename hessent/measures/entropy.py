@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from hessent.estimate import Estimate
 from hessent.measures.functionals import (
+    ONLY_TRACE,
     Functional,
     SpectralFunction,
     SpectralSums,
     absolute,
     absolute_log,
     extremes,
+    only_trace,
 )
 from hessent.measures.functionals import scale_of as _scale_of
 from hessent.measures.ratios import ratios, relative_tau
@@ -57,6 +59,8 @@ def entropy_gap(block: BlockSpectrum, alpha: float = 1.0, tau_rel: float | None 
     """
     if not alpha >= 0.0:
         raise ValueError(f"the order of the entropy must be ≥ 0, found {alpha}")
+    if only_trace(block):
+        return Estimate.unknown(ONLY_TRACE)
     if not any(value for value, _ in extremes(block)):
         return Estimate.unknown("the matrix is zero")
     if alpha == 0.0:

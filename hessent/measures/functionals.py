@@ -38,6 +38,7 @@ AVERAGED_RULES = 6
 _FRACTIONS = (1.0, 0.7, 0.5)
 _SHORT_RUN = 100
 _SHORT_RUN_FACTOR = 1.5
+ONLY_TRACE = "only the trace was asked for"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,16 @@ class Spread:
         return self.probes + self.quadrature
 
 
+def t_quantile(count: int) -> float:
+    """Return the 97.5 % quantile of Student's t for the mean of `count` numbers; infinite for one."""
+    return float(scipy.special.stdtrit(count - 1, 0.975)) if count > 1 else math.inf
+
+
+def only_trace(block: BlockSpectrum) -> bool:
+    """Whether nothing but the trace of a block was estimated."""
+    return block.trace_estimates is not None
+
+
 def scale_of(block: BlockSpectrum) -> float:
     """Return the largest abs(λ) known of a block, in the unit of its eigenvalues; 1.0 for a zero matrix."""
     largest = max((abs(value) for value, _ in extremes(block)), default=0.0)
@@ -71,7 +82,12 @@ def scale_of(block: BlockSpectrum) -> float:
 
 
 def extremes(block: BlockSpectrum) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return (value, residual) of the largest and of the smallest eigenvalue; residual 0 where exact."""
+    """Return (value, residual) of the largest and of the smallest eigenvalue; residual 0 where exact.
+
+    Not numbers where only the trace was estimated.
+    """
+    if only_trace(block):
+        return (math.nan, math.nan), (math.nan, math.nan)
     if block.eigenvalues is not None:
         return (float(block.eigenvalues[-1]), 0.0), (float(block.eigenvalues[0]), 0.0)
     assert block.lambda_max is not None
@@ -101,6 +117,7 @@ class SpectralSums:
         outliers = block.outliers.values if block.outliers is not None else np.zeros(0)
         self._fixed = self._apply(outliers, np.ones(len(outliers)))
         self._dimension = block.size - len(outliers)
+        self._simple = block.probes.simple
         self._num_steps = block.probes.num_steps
         self._closed = bool((block.probes.last_betas == 0.0).all())
         # (fractions, probes, functions): sums over the complement for recurrences cut at m, 0.7 m and m / 2.
@@ -136,7 +153,7 @@ class SpectralSums:
         if not np.isfinite(left_out).all():
             return math.inf
         variance = (count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum())
-        return float(scipy.special.stdtrit(count - 1, 0.975)) * math.sqrt(variance)
+        return t_quantile(count) * math.sqrt(variance)
 
     def _averaged(self, probes: ProbeRuns, fraction: float) -> Float64Array:
         """Sums over the complement per probe, averaged over the last rules up to a share of the steps."""
@@ -149,7 +166,7 @@ class SpectralSums:
         return averaged
 
     def _of_rules(self, rules: Sequence[Rule]) -> Float64Array:
-        exact = with_exact_weights(rules, self._dimension)
+        exact = with_exact_weights(rules, self._dimension, self._simple)
         return np.array([self._dimension * self._apply(rule.nodes, rule.weights) for rule in exact])
 
     def _apply(self, values: Float64Array, weights: Float64Array) -> Float64Array:

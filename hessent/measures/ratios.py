@@ -3,8 +3,8 @@
 A bare positive ratio is not knowable: a Hessian has a large mass at and around zero, and point estimates at τ = 0
 move from 0.28 to 0.92 with the number of Lanczos steps.  So the three ratios are counted at
 τ = tau_rel · max abs(λ), and for sampled blocks they are brackets: per probe, Gauss–Radau rules with a node at ±τ
-give rigorous bounds on the mass beyond it; the bracket is [mean lower − t·se, mean upper + t·se].  The value shown
-is the middle of the mean bounds.
+give rigorous bounds on the mass beyond it; the bracket holds every count of eigenvalues that the mean lower and the
+mean upper bound leave possible (`beta_law`).  The value shown is the middle of the mean bounds.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy  # its parts load on first use: a table of a ready file needs none of them
 from numpy.typing import NDArray
 
 from hessent.estimate import Estimate
-from hessent.measures.functionals import extremes, scale_of
+from hessent.measures.beta_law import counts_beyond
+from hessent.measures.functionals import ONLY_TRACE, extremes, only_trace, scale_of
 from hessent.measures.quadrature import mass_beyond
 from hessent.spectra.model import BlockSpectrum
 
@@ -32,7 +32,9 @@ def relative_tau(block: BlockSpectrum, tau_rel: float | None = None) -> float:
 
 
 def tau(block: BlockSpectrum, tau_rel: float | None = None) -> float:
-    """Return the threshold τ in the unit of the eigenvalues; zero for a zero matrix."""
+    """Return the threshold τ in the unit of the eigenvalues; zero for a zero matrix, not a number if unknown."""
+    if only_trace(block):
+        return math.nan
     if not any(value for value, _ in extremes(block)):
         return 0.0
     return relative_tau(block, tau_rel) * scale_of(block)
@@ -53,6 +55,8 @@ def ratios(block: BlockSpectrum, tau_rel: float | None = None) -> dict[str, Esti
     dict of str to Estimate
         Shares of λ > τ, λ < −τ and abs(λ) ≤ τ.
     """
+    if only_trace(block):
+        return dict.fromkeys(("positive_ratio", "negative_ratio", "zero_ratio"), Estimate.unknown(ONLY_TRACE))
     threshold = tau(block, tau_rel)
     if block.eigenvalues is not None:
         positive = float((block.eigenvalues > threshold).mean())
@@ -62,34 +66,38 @@ def ratios(block: BlockSpectrum, tau_rel: float | None = None) -> dict[str, Esti
             "negative_ratio": Estimate.exactly(negative),
             "zero_ratio": Estimate.exactly(max(1.0 - positive - negative, 0.0)),
         }
-    above = _bounds(block, threshold, sign=1.0)
-    below = _bounds(block, threshold, sign=-1.0)
-    between = np.column_stack([1.0 - above[:, 1] - below[:, 1], 1.0 - above[:, 0] - below[:, 0]])
+    above, below = (_masses(block, threshold, sign=sign) for sign in (1.0, -1.0))
+    outliers = block.outliers.values if block.outliers is not None else np.zeros(0)
+    positive_outliers, negative_outliers = int((outliers > threshold).sum()), int((outliers < -threshold).sum())
+    beyond = _bracket(block, above + below, positive_outliers + negative_outliers)
+    assert beyond.value is not None
+    assert beyond.low is not None
+    assert beyond.high is not None
     return {
-        "positive_ratio": _bracket(above),
-        "negative_ratio": _bracket(below),
-        "zero_ratio": _bracket(between),
+        "positive_ratio": _bracket(block, above, positive_outliers),
+        "negative_ratio": _bracket(block, below, negative_outliers),
+        "zero_ratio": Estimate(1.0 - beyond.value, 1.0 - beyond.high, 1.0 - beyond.low),
     }
 
 
-def _bounds(block: BlockSpectrum, threshold: float, *, sign: float) -> Float64Array:
-    """Per probe, bounds on the share of the block's eigenvalues with sign·λ > τ. Shape (p, 2)."""
+def _masses(block: BlockSpectrum, threshold: float, *, sign: float) -> Float64Array:
+    """Bounds on the mass at sign·λ > τ in the complement, averaged over the probes. Shape (2,)."""
     assert block.probes is not None
-    outliers = block.outliers.values if block.outliers is not None else np.zeros(0)
-    counted = float((sign * outliers > threshold).sum())
-    dimension = block.size - len(outliers)
     betas = np.column_stack([block.probes.betas, block.probes.last_betas])
     masses = [
         mass_beyond(sign * alphas, b, threshold) for alphas, b in zip(block.probes.alphas, betas, strict=True)
     ]
-    return (counted + dimension * np.array(masses)) / block.size
+    mean: Float64Array = np.mean(masses, axis=0)
+    return mean
 
 
-def _bracket(bounds: Float64Array) -> Estimate:
-    count = len(bounds)
-    lower, upper = bounds.mean(axis=0)
-    if count < 2:
-        return Estimate(float(np.clip((lower + upper) / 2, 0, 1)), None, None)
-    errors = bounds.std(axis=0, ddof=1) / math.sqrt(count) * float(scipy.special.stdtrit(count - 1, 0.975))
-    low, value, high = np.clip([lower - errors[0], (lower + upper) / 2, upper + errors[1]], 0.0, 1.0)
-    return Estimate(float(value), float(low), float(high))
+def _bracket(block: BlockSpectrum, masses: Float64Array, outliers: int) -> Estimate:
+    """Share of the block's eigenvalues beyond the threshold: outliers counted, the rest by their masses."""
+    assert block.probes is not None
+    dimension = block.size - (0 if block.outliers is None else len(block.outliers.values))
+    probes = block.probes.num_probes
+    lower, upper = float(masses[0]), min(float(masses[1]), 1.0)
+    low, high = counts_beyond(lower, upper, probes, dimension)
+    middle = min(max(dimension * (lower + upper) / 2, low), high)
+    value, least, largest = ((outliers + count) / block.size for count in (middle, low, high))
+    return Estimate(value, least, largest)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from hessent.estimate import Estimate
+from hessent.measures.budget import error_budget
 from hessent.measures.condition import condition_damped, condition_lower_entropy, condition_lower_ritz
-from hessent.measures.entropy import effective_rank, entropy, entropy_gap, gap_functional
-from hessent.measures.functionals import SpectralSums, absolute, extremes, identity, scale_of
+from hessent.measures.entropy import effective_rank, entropy, entropy_gap
 from hessent.measures.ratios import ratios, tau
 from hessent.measures.trace import abs_trace, lambda_max, lambda_min, negative_mass, trace
 from hessent.spectra.model import BlockSpectrum
@@ -85,34 +84,3 @@ def compute_measures(
     )
     spoiled = spoiled_by_noise(block)
     return {name: noisy if spoiled and name not in _ROBUST else functions[name]() for name in _NAMES}
-
-
-def error_budget(block: BlockSpectrum, alpha: float = 1.0) -> dict[str, dict[str, float | None]]:
-    """Return where the half-widths of the smooth measures come from.
-
-    Parameters
-    ----------
-    block : BlockSpectrum
-        Exact or sampled.
-    alpha : float
-        Rényi order of the entropy gap.
-
-    Returns
-    -------
-    dict of str to dict
-        For `trace`, `abs_trace` and (α > 0) `entropy_gap`: half-widths `probes` and `quadrature`, and `data` and
-        `precision` (None where not measured), in the unit of the measure.
-    """
-    scale = scale_of(block)
-    sums = {
-        "trace": (SpectralSums(block, [identity]), lambda s: float(s[0]) * scale),
-        "abs_trace": (SpectralSums(block, [absolute]), lambda s: float(s[0]) * scale),
-    }
-    if alpha > 0.0 and any(value for value, _ in extremes(block)):
-        sums["entropy_gap"] = gap_functional(block, alpha)
-    budget: dict[str, dict[str, float | None]] = {}
-    for name, (values, functional) in sums.items():
-        spread = values.spread(functional)
-        probes, quadrature = (part if math.isfinite(part) else None for part in (spread.probes, spread.quadrature))
-        budget[name] = {"probes": probes, "quadrature": quadrature, "data": None, "precision": None}
-    return budget

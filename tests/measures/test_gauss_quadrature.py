@@ -1,11 +1,13 @@
 """Gauss rules from Lanczos coefficients, and the exact weights of what has converged."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 from small_matrices import CHI_SQUARE, dense_lanczos, sampled_block, spectral_weights, tridiagonal
 
+from hessent.measures.functionals import SpectralSums
 from hessent.measures.quadrature import Rule, gauss_rule, gauss_rules, steps_taken, with_exact_weights
 
 
@@ -116,6 +118,35 @@ def test_the_guard_sits_at_the_upper_ten_thousandth_of_chi_square(probes):
         mass = share * CHI_SQUARE[probes] / probes / d
         weight = with_exact_weights(rules_of_two_nodes([mass] * probes), d)[0].weights[1]
         assert bool(weight == 1 / d) == replaced
+
+
+def test_where_the_vectors_were_compared_only_simple_values_get_exact_weights():
+    d, masses = 100, [0.012, 0.02, 0.005, 0.013]
+    rules = rules_of_two_nodes(masses, residual=0.05)
+    for simple, exact in (
+        ([10.0], True),
+        ([3.0, 10.14, 50.0], True),  # within 1e-2 of the value and the residual 0.05
+        ([3.0, 10.16, 50.0], False),
+        ([9.84], False),
+        ([], False),
+    ):
+        weights = with_exact_weights(rules, d, np.array(simple))[0].weights
+        assert bool(weights[1] == 1 / d) == exact, simple
+    # The guard still has the last word.
+    heavy = rules_of_two_nodes([0.3] * 4)
+    assert with_exact_weights(heavy, d, np.array([10.0]))[0].weights[1] == 0.3
+
+
+def test_simple_values_of_the_runs_reach_the_measures():
+    d = 250
+    block = sampled_block(np.r_[np.linspace(-1, 1, d - 2), 10.0, -6.0], probes=4, steps=25)
+    moment = {}
+    for name, simple in (("guard alone", None), ("both", [-6.0, 10.0]), ("none", [])):
+        known = None if simple is None else np.array(simple)
+        runs = dataclasses.replace(block.probes, simple=known)
+        moment[name] = SpectralSums(dataclasses.replace(block, probes=runs), [np.square]).spread(lambda s: s[0])
+    assert moment["both"] == moment["guard alone"]
+    assert moment["none"].probes > 3 * moment["both"].probes
 
 
 def caught_share(multiplicity, probes, trials, *, seed=0):
