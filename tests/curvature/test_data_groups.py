@@ -20,7 +20,7 @@ from hessent.curvature.problem import Problem
 CASES = {case.name: case for case in cases()}
 CUTS = {"whole": (9,), "ragged": (4, 4, 1), "single": (1,) * 9}
 # Ends of the groups of 9 samples: halves to even, so that neighbouring groups differ by one sample at most.
-SLICES = {2: (0, 4, 9), 4: (0, 2, 4, 7, 9), 3: (0, 3, 6, 9)}
+BOUNDS = {2: (0, 4, 9), 4: (0, 2, 4, 7, 9), 3: (0, 3, 6, 9)}
 
 
 def engine_for(case: Case, cut: str, groups: int, **settings) -> HessianEngine:
@@ -75,12 +75,15 @@ def test_dividing_changes_the_total_by_rounding_only(name, cut):
         assert error <= 1e-12 * float(expected.total.norm()), block.name
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("groups", SLICES)
+# Dense Hessians of the attention models take seconds each: two groups of them are enough.
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [(name, 2) for name in CASES] + [(name, g) for name in ("convolution+batchnorm", "mlp, mse") for g in (3, 4)],
+)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
 def test_each_group_has_the_dense_hessian_of_its_own_samples(name, groups, dtype, tolerance):
     served = engine_for(CASES[name], "ragged", groups, dtype=dtype)
-    bounds = SLICES[groups]
+    bounds = BOUNDS[groups]
     for block, V, product in products(served):
         assert product.groups.shape == (groups, *V.shape)
         assert product.groups.dtype == dtype
@@ -96,7 +99,7 @@ def test_each_group_has_the_dense_hessian_of_its_own_samples(name, groups, dtype
 def test_items_of_a_language_model_are_its_valid_tokens():
     case = CASES["gpt, tied head, ignored tokens"]
     items = engine_for(case, "ragged", 4).group_items
-    bounds = SLICES[4]
+    bounds = BOUNDS[4]
     expected = [int((case.targets[a:b] != -1).sum()) for a, b in itertools.pairwise(bounds)]
     assert items.dtype == np.int64
     assert items.tolist() == expected
