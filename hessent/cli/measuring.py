@@ -37,7 +37,7 @@ def run_and_print(
     from hessent.pipeline.spectrum_run import run_spectrum
     from hessent.report.document import to_json
     from hessent.report.selection import SpectrumEntry
-    from hessent.report.summary import summary_table
+    from hessent.report.summary import summary_tables
     from hessent.report.summary_document import summary_document
     from hessent.spectra.atomic_file import write_atomically
     from hessent.spectra.hdf5_reader import load_with_measures
@@ -54,7 +54,7 @@ def run_and_print(
     document = summary_document([entry], selection)
     if json_out is not None:
         write_atomically(Path(json_out), to_json(document).encode())
-    emit([summary_table(entry, selection)], document, output_format)
+    emit(summary_tables(entry, selection), document, output_format)
     if display.signal_received is not None:
         raise InterruptedRunError(name, by_user=display.signal_received == signal.SIGINT)
     if not outcome.spectrum.complete:

@@ -38,7 +38,7 @@ def command(
     """
     from hessent.cli.output import emit
     from hessent.report.selection import SpectrumEntry
-    from hessent.report.summary import summary_table
+    from hessent.report.summary import summary_tables
     from hessent.report.summary_document import summary_document
     from hessent.spectra.hdf5_reader import load_with_measures
 
@@ -48,4 +48,4 @@ def command(
     if chosen is OutputFormat.JSON:
         emit([], summary_document(entries, selection), chosen)
     else:
-        emit([summary_table(entry, selection) for entry in entries], {}, chosen)
+        emit([table for entry in entries for table in summary_tables(entry, selection)], {}, chosen)

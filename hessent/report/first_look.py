@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hessent.measures.registry import compute_measures
-from hessent.report.tables import Column, Table
+from hessent.report.tables import Column, Table, without_empty_columns
 from hessent.spectra.model import BlockSpectrum
 
 
 def first_look_table(blocks: Sequence[BlockSpectrum]) -> Table:
-    """Return the headline measures of blocks that have only been looked at.
+    """Return the headline measures of blocks that have only been looked at; what no block has yet is left out.
 
     Parameters
     ----------
@@ -40,4 +40,4 @@ def first_look_table(blocks: Sequence[BlockSpectrum]) -> Table:
         Column("positive_ratio", "positive", "bracket"),
         Column("entropy_gap", "entropy gap", "estimate"),
     )
-    return Table(columns=columns, rows=tuple(rows))
+    return without_empty_columns(Table(columns=columns, rows=tuple(rows)))

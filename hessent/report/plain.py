@@ -12,14 +12,14 @@ from hessent.report.tables import Cell, Column, Table, footnotes, for_people, fo
 
 
 def to_csv(tables: Sequence[Table]) -> str:
-    """Return tables of the same columns as one CSV text with one header.
+    """Return tables of the same columns as one CSV text with one header; those for people alone are left out.
 
     Numbers are unrounded; an estimate takes four columns: its value under the column's own name, and ``_low``,
-    ``_high`` and ``_exact``.  What is unknown is empty.
+    ``_high`` and (unless it is never exact) ``_exact``.  What is unknown is empty.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    for number, table in enumerate(tables):
+    for number, table in enumerate(table for table in tables if table.audience != "people"):
         shown = [index for index, column in enumerate(table.columns) if column.audience != "people"]
         if number == 0:
             writer.writerow([name for index in shown for name in _csv_names(table.columns[index])])
@@ -36,12 +36,14 @@ def to_markdown(tables: Sequence[Table]) -> str:
 def _csv_names(column: Column) -> list[str]:
     if not column.is_estimate:
         return [column.key]
-    return [column.key, f"{column.key}_low", f"{column.key}_high", f"{column.key}_exact"]
+    ends = [column.key, f"{column.key}_low", f"{column.key}_high"]
+    return ends if column.kind == "interval" else [*ends, f"{column.key}_exact"]
 
 
 def _csv_entries(cell: Cell, column: Column) -> list[str]:
     if isinstance(cell, Estimate):
-        return [_csv_entry(entry) for entry in (cell.value, cell.low, cell.high, cell.exact)]
+        entries = (cell.value, cell.low, cell.high, cell.exact)
+        return [_csv_entry(entry) for entry in entries[: len(_csv_names(column))]]
     return [_csv_entry(cell)] * len(_csv_names(column))
 
 
@@ -58,6 +60,8 @@ def _csv_entry(cell: str | float | bool | tuple[str, ...] | None) -> str:
 def _markdown_lines(table: Table) -> list[str]:
     columns = [table.columns[index] for index in for_people(table)]
     lines = [f"- {label}: {_code(text)}" for label, text in table.facts]
+    if table.title:
+        lines += [""] * bool(lines) + [_escaped(printable(table.title))]
     if table.rows:
         lines += [""] * bool(lines) + [_markdown_row([_escaped(column.title) for column in columns])]
         lines.append(_markdown_row([_rule(column) for column in columns]))

@@ -100,7 +100,9 @@ class MeasuredBlock:
 
     @property
     def how(self) -> str:
-        """How its spectrum was had: "exact", or k+q×m."""
+        """How its spectrum was had: "exact", k+q×m, or "xtrace" with the number of its test vectors."""
+        if self.block.trace_estimates is not None:
+            return f"xtrace, {len(self.block.trace_estimates)} vectors"
         if self.block.probes is None:
             return "exact"
         outliers = 0 if self.block.outliers is None else len(self.block.outliers.values)
@@ -112,6 +114,8 @@ class MeasuredBlock:
         raised = [] if self.block.converged else ["not-converged"]
         if self._negative_mass > NEGATIVE_MASS_LIMIT:
             raised.append("negative-mass")
+        if self.block.probes is not None and self.block.multiplicity == "lower bound":
+            raised.append("further-copies")
         return tuple(raised)
 
     @property

@@ -15,47 +15,38 @@ gap
 κ ≥
     The least condition number that the gap allows.
 how
-    ``exact`` (all eigenvalues), or k+q×m: k outliers deflated, q probes of m Lanczos steps.
+    ``exact`` (all eigenvalues), or k+q×m: k outliers deflated, q probes of m Lanczos steps; or ``xtrace`` with the
+    number of its test vectors, where the trace alone was asked for.  Where all blocks are of that kind, the columns
+    that are empty are left out.
+
+Every interval is for the data that was used.  Where the curvature of groups of it was kept, a second table
+(`population`) has the values of the population that the data was drawn from; CSV has them in the same rows, as
+``trace_population``, ``trace_population_low``, ``trace_population_high``, and so on for every measure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from hessent.measures.functionals import scale_of
 from hessent.measures.registry import tau
+from hessent.report.measure_columns import measure_column
 from hessent.report.numbers import at_most, format_number
+from hessent.report.population import population_table
 from hessent.report.selection import MeasuredBlock, Selection, SpectrumEntry, select_blocks
 from hessent.report.settings import shown_settings
-from hessent.report.tables import Cell, CellKind, Column, Flag, Table
+from hessent.report.tables import Cell, Column, Flag, Table, without_empty_columns
 from hessent.spectra.model import Spectrum
-
-# Title, kind, and how soon the column goes on a narrow terminal (a high number goes first).
-_COLUMNS: Mapping[str, tuple[str, CellKind, int]] = {
-    "trace": ("trace", "estimate", 1),
-    "abs_trace": ("abs. trace", "estimate", 5),
-    "lambda_max": ("λ_max", "estimate", 3),
-    "lambda_min": ("λ_min", "estimate", 8),
-    "positive_ratio": ("λ > τ", "bracket", 4),
-    "negative_ratio": ("λ < −τ", "bracket", 7),
-    "zero_ratio": ("|λ| ≤ τ", "bracket", 7),
-    "entropy": ("entropy", "estimate", 6),
-    "entropy_gap": ("gap", "estimate", 2),
-    "effective_rank": ("eff. rank", "estimate", 6),
-    "condition_lower_entropy": ("κ ≥", "lower-bound", 6),
-    "condition_lower_ritz": ("κ ≥ (Ritz)", "lower-bound", 7),
-    "condition_damped": ("κ damped", "estimate", 7),
-}
-_OF_ORDER_ALPHA = ("entropy", "entropy_gap", "effective_rank")
 
 _FLAGS = (
     Flag("not-converged", "*", "not converged: the interval is wider than was asked for"),
     Flag("negative-mass", "†", "over 1 % of Σ|λ| lies on negative eigenvalues; gap, rank and κ are those of |λ|"),
+    Flag("further-copies", "‡", "some eigenvalues may have further copies"),
 )
 
 
-def summary_table(entry: SpectrumEntry, selection: Selection) -> Table:
-    """Build the summary table of one spectrum.
+def summary_tables(entry: SpectrumEntry, selection: Selection) -> list[Table]:
+    """Build the summary of one spectrum.
 
     Parameters
     ----------
@@ -66,8 +57,9 @@ def summary_table(entry: SpectrumEntry, selection: Selection) -> Table:
 
     Returns
     -------
-    Table
-        See the module's docstring for its columns.
+    list of Table
+        The summary, and where groups of the data were kept, the values of the population; see the module's
+        docstring for the columns.
 
     Raises
     ------
@@ -75,22 +67,20 @@ def summary_table(entry: SpectrumEntry, selection: Selection) -> Table:
         If a glob matches no block.
     """
     chosen = select_blocks(entry, selection)
-    return Table(
+    summary = Table(
         columns=_columns(selection),
         rows=tuple(_row(measured, entry, selection) for measured in chosen),
         facts=_facts(entry.spectrum, entry.file),
         notes=tuple(_notes(chosen, selection)),
         flags=_FLAGS,
     )
+    if all(_has_only_trace(measured) for measured in chosen):
+        summary = without_empty_columns(summary)
+    population = population_table(chosen, selection, entry.spectrum.data)
+    return [summary] if population is None else [summary, population]
 
 
 def _columns(selection: Selection) -> tuple[Column, ...]:
-    measured = []
-    for name in selection.measures:
-        title, kind, priority = _COLUMNS[name]
-        if name in _OF_ORDER_ALPHA and selection.alpha != 1.0:
-            title += f" α={selection.alpha:g}".replace("inf", "∞")
-        measured.append(Column(name, title, kind, priority=priority))
     return (
         Column("file", "file", "name", audience="programs"),
         Column("checkpoint", "checkpoint", "name", audience="programs"),
@@ -98,12 +88,13 @@ def _columns(selection: Selection) -> tuple[Column, ...]:
         Column("block", "block", "name"),
         Column("flags", "", "flags"),
         Column("size", "size", "count", priority=7),
-        *measured,
+        *(measure_column(name, selection.alpha) for name in selection.measures),
         Column("how", "how", "text", priority=5),
         Column("method", "method", audience="programs"),
         Column("matvecs", "products", "count", audience="programs"),
         Column("tau", "τ", "number", audience="programs"),
         Column("noise", "noise", "number", audience="programs"),
+        *(Column(f"{name}_population", name, "interval", audience="programs") for name in selection.measures),
     )
 
 
@@ -120,9 +111,14 @@ def _row(measured: MeasuredBlock, entry: SpectrumEntry, selection: Selection) ->
         measured.how,
         block.method,
         block.num_matvecs,
-        tau(block),
+        None if _has_only_trace(measured) else tau(block),
         block.noise,
+        *(measured.measures[name].population for name in selection.measures),
     )
+
+
+def _has_only_trace(measured: MeasuredBlock) -> bool:
+    return measured.block.trace_estimates is not None
 
 
 def _facts(spectrum: Spectrum, file: str) -> tuple[tuple[str, str], ...]:
@@ -154,20 +150,29 @@ def _notes(chosen: Sequence[MeasuredBlock], selection: Selection) -> list[str]:
     """Say how to read the numbers, in at most four lines."""
     if not chosen:
         return ["No block has been measured yet."]
+    if all(_has_only_trace(measured) for measured in chosen):
+        return [
+            "±: the 95 % interval for this data. Only the trace was measured: no eigenvalues, no shares, no gap.",
+            f"how: XTrace and the number of its random vectors. Noise of a product: ≤ {_noise(chosen)} · max|λ|.",
+        ]
     shown = selection.measures
     notes = ["± and a–b: the 95 % interval for this data; a number with neither is exact."]
     if "entropy_gap" in shown:
         notes[0] += " gap: the entropy gap log n − H, in nats."
-    relative = [tau(measured.block) / scale_of(measured.block) for measured in chosen]
+    known = [measured.block for measured in chosen if not _has_only_trace(measured)]
+    relative = [tau(block) / scale_of(block) for block in known]
     least, most = format_number(min(relative), 1), format_number(max(relative), 1)
     share = least if least == most else f"{least}–{most}"
     notes.append(f"τ = {share} · max|λ| of the block: what is nearer to zero counts as zero.")
     if "condition_lower_entropy" in shown:
         notes[-1] += " κ ≥: the least condition number the gap allows."
-    if any(measured.block.probes is not None for measured in chosen):
-        noise = at_most(max(measured.block.noise for measured in chosen))
+    if any(block.probes is not None for block in known):
         notes.append(
             "how: exact = all eigenvalues; k+q×m = k outliers, q probes of m steps. "
-            f"Noise of a product: ≤ {noise} · max|λ|."
+            f"Noise of a product: ≤ {_noise(chosen)} · max|λ|."
         )
     return notes
+
+
+def _noise(chosen: Sequence[MeasuredBlock]) -> str:
+    return at_most(max(measured.block.noise for measured in chosen))

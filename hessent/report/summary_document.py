@@ -71,6 +71,7 @@ def _block_object(entry: SpectrumEntry, measured: MeasuredBlock, alpha: float) -
         "converged": block.converged,
         "tau": _finite(tau(block)),
         "noise": _finite(block.noise),
+        "multiplicity": block.multiplicity,
         "budget": {name: dict(parts) for name, parts in entry.budget_of(block, alpha).items()},
         "measures": {name: estimate.to_json() for name, estimate in measured.measures.items()},
     }

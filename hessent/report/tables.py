@@ -7,14 +7,16 @@ themselves.  A cell never holds a formatted number.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hessent.estimate import Estimate
 from hessent.report.names import printable
 from hessent.report.numbers import UNKNOWN, Formatted, NumberKind, format_estimate, format_number
 
-CellKind = Literal["name", "text", "prose", "count", "number", "flags", "estimate", "bracket", "lower-bound"]
+CellKind = Literal[
+    "name", "text", "prose", "count", "number", "flags", "estimate", "bracket", "lower-bound", "interval"
+]
 Cell = str | int | float | bool | Estimate | tuple[str, ...] | None
 
 
@@ -30,7 +32,8 @@ class Column:
         Its header for people.
     kind : str
         What its cells hold: names (untrusted text), text, prose (text that may be folded between words), counts,
-        plain numbers, flags, or estimates shown as value ± error, as a bracket, or as a lower bound.
+        plain numbers, flags, or estimates: shown as value ± error, as a bracket, as a lower bound, or (interval) as
+        value ± error of a number that is never exact.
     audience : {"all", "people", "programs"}
         Who sees it.
     priority : int
@@ -46,7 +49,7 @@ class Column:
     @property
     def is_estimate(self) -> bool:
         """Whether its cells are estimates."""
-        return self.kind in ("estimate", "bracket", "lower-bound")
+        return self.kind in ("estimate", "bracket", "lower-bound", "interval")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,10 @@ class Table:
         Sentences below.
     flags : tuple of Flag
         The marks that may occur in the column of kind "flags".
+    title : str
+        A sentence above the header, where the table does not speak for itself.
+    audience : {"all", "people"}
+        Who sees it: a table for people alone repeats what programs find in the columns of another.
     """
 
     columns: tuple[Column, ...]
@@ -81,6 +88,24 @@ class Table:
     facts: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     flags: tuple[Flag, ...] = ()
+    title: str = ""
+    audience: Literal["all", "people"] = "all"
+
+
+def without_empty_columns(table: Table) -> Table:
+    """Return the table without, for people, the columns of estimates of which nothing is known in any row."""
+    columns = [
+        replace(column, audience="programs")
+        if column.is_estimate and all(is_unknown(row[index]) for row in table.rows)
+        else column
+        for index, column in enumerate(table.columns)
+    ]
+    return replace(table, columns=tuple(columns))
+
+
+def is_unknown(cell: Cell) -> bool:
+    """Whether a cell is not an estimate, or one of which neither the value nor an end is known."""
+    return not isinstance(cell, Estimate) or (cell.value is None and cell.low is None and cell.high is None)
 
 
 def for_people(table: Table) -> list[int]:

@@ -76,7 +76,7 @@ def table_lines(table: Table, width: int | None) -> list[Text]:
     Returns
     -------
     list of Text
-        Facts, header, rows and footnotes, without trailing blanks.
+        Facts, title, header, rows and footnotes, without trailing blanks.
     """
     lanes, gap, hidden = _fit(table, width)
     notes = footnotes(table)
@@ -84,6 +84,8 @@ def table_lines(table: Table, width: int | None) -> list[Text]:
         titles = ", ".join(column.title for column in hidden)
         notes.append(f"Too narrow for: {titles}. A wider terminal or --format csv shows all.")
     lines = _fact_lines(table, width)
+    if table.title:
+        lines += [Text(line, style="bold") for line in _wrapped(printable(table.title), width)]
     if table.rows:
         lines += _grid_lines(lanes, gap)
     return lines + [Text(line, style="dim") for note in notes for line in _wrapped(note, width)]

@@ -18,7 +18,7 @@ from hessent.report.document import to_json
 from hessent.report.plain import to_csv
 from hessent.report.schema import load_schema, schema_names
 from hessent.report.selection import HEADLINE, Selection, SpectrumEntry, select_blocks
-from hessent.report.summary import summary_table
+from hessent.report.summary import summary_tables
 from hessent.report.summary_document import summary_document
 from hessent.report.tables import footnotes
 from hessent.report.terminal import table_lines
@@ -39,6 +39,11 @@ def resnet():
 @pytest.fixture(scope="module")
 def small():
     return SpectrumEntry("a.spectrum.h5", sample_spectra.spectrum())
+
+
+def summary_table(entry, selection):
+    """The first table of a summary."""
+    return summary_tables(entry, selection)[0]
 
 
 def lines_of(entry, width, selection=None):
