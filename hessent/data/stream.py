@@ -1,8 +1,12 @@
 """`BatchStream`: the chosen samples of a dataset in batches, the same on every pass.
 
 A stream is what curvature is computed over: num_samples of them, chosen once (all, or a seeded random subset
-without replacement, in ascending order), then cut into batches.  How they are cut changes no result as long as
-sums are weighted by samples, so the batch size can be changed at any time; it is not part of the fingerprint.
+without replacement), then cut into batches.  How they are cut changes no result as long as sums are weighted by
+samples, so the batch size can be changed at any time; it is not part of the fingerprint.
+
+Samples come in a seeded random order, also where all of them are used: files are often sorted by class, and any
+contiguous run of the stream must be a random part of it, so that the differences between such groups tell the
+error of having just these samples.  The order is not part of the fingerprint either.
 """
 
 from __future__ import annotations
@@ -32,12 +36,14 @@ class BatchStream:
     batch_size : int
         Samples per batch; the last batch holds the rest.
     seed : int
-        Seed of the subset; not used when all samples are taken.
+        Seed of the subset and of the order.
 
     Attributes
     ----------
+    order : Tensor
+        (num_samples,) int64: the samples chosen, in the order in which they come.
     indices : Tensor
-        (num_samples,) int64, ascending: the samples chosen.
+        (num_samples,) int64: the same, ascending.
     num_samples, available : int
         Samples chosen, and samples in the dataset.
 
@@ -53,7 +59,9 @@ class BatchStream:
         self._dataset = dataset
         self.available = len(dataset)
         self.num_samples = self.available if samples is None else min(samples, self.available)
-        self.indices = _choose(self.available, self.num_samples, seed)
+        generator = torch.Generator(device="cpu").manual_seed(seed)
+        self.order = torch.randperm(self.available, generator=generator)[: self.num_samples]
+        self.indices = self.order.sort().values
         self.batch_size = _checked_batch_size(batch_size)
 
     @property
@@ -88,8 +96,8 @@ class BatchStream:
         return -(-self.num_samples // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs, targets), (B, …) each, in the order of the indices."""
-        for indices in torch.split(self.indices, self.batch_size):
+        """Yield (inputs, targets), (B, …) each, in random order, the same on every pass."""
+        for indices in torch.split(self.order, self.batch_size):
             yield self._dataset.fetch(indices)
 
     def with_batch_size(self, batch_size: int) -> BatchStream:
@@ -97,13 +105,6 @@ class BatchStream:
         other = copy.copy(self)  # a fingerprint already computed goes along
         other.batch_size = _checked_batch_size(batch_size)
         return other
-
-
-def _choose(available: int, wanted: int, seed: int) -> Tensor:
-    if wanted == available:
-        return torch.arange(available)
-    generator = torch.Generator(device="cpu").manual_seed(seed)
-    return torch.randperm(available, generator=generator)[:wanted].sort().values
 
 
 def _checked_batch_size(batch_size: int) -> int:

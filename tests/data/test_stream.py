@@ -42,7 +42,7 @@ def test_the_batch_size_changes_neither_samples_nor_fingerprint(batch_size):
     assert sum(len(y) for _, y in other) == other.num_samples == 17
 
 
-def test_a_subset_is_seeded_sorted_and_without_repetition():
+def test_a_subset_is_seeded_and_without_repetition():
     dataset = small(1000)
     indices = BatchStream(dataset, samples=100, batch_size=8, seed=1).indices
     assert torch.equal(indices, indices.unique())
@@ -61,6 +61,40 @@ def test_the_subset_does_not_depend_on_the_global_generator():
 def test_the_subset_of_a_seed_is_frozen():
     # Spectra of earlier versions can only be compared while a seed keeps choosing the same samples.
     assert BatchStream(small(), samples=6, batch_size=4, seed=0).indices.tolist() == [3, 8, 15, 16, 19, 20]
+
+
+@pytest.mark.parametrize("samples", [None, 17])
+def test_samples_come_in_a_random_order_that_the_seed_repeats(samples):
+    stream, again = (BatchStream(small(), samples=samples, batch_size=5, seed=3) for _ in range(2))
+    _, labels = joined(stream)
+    assert torch.equal(labels, stream.order % 4)
+    assert torch.equal(stream.order, again.order)
+    assert torch.equal(stream.order.sort().values, stream.indices)
+    assert not torch.equal(stream.order, stream.indices)
+    assert not torch.equal(stream.order, BatchStream(small(), samples=samples, batch_size=5, seed=4).order)
+
+
+def test_runs_of_data_sorted_by_class_hold_every_class():
+    targets = torch.arange(400) // 100
+    dataset = TensorDataset(
+        name="sorted", inputs=torch.zeros(400, 3), targets=targets, spec=DatasetSpec("vectors", (3,), 4)
+    )
+    for _, labels in BatchStream(dataset, batch_size=100):
+        assert labels.bincount(minlength=4).min() >= 10
+
+
+@pytest.mark.parametrize(
+    ("samples", "seed", "sha256"),
+    [
+        (None, 0, "a77c509253506e021fda46ce97bdb3347498f23235b101d1e9321c88f0a07156"),
+        (None, 1, "a77c509253506e021fda46ce97bdb3347498f23235b101d1e9321c88f0a07156"),
+        (6, 0, "8443467272fca9daf6f2dda3f0b853af7b0322401f95b141cdc9dde54f8abf27"),
+        (6, 1, "3b394a12548ee173eec1b6f4ecb8909fc76b515bbe1ba054a0d66ae811d52f39"),
+    ],
+)
+def test_the_fingerprint_is_frozen_and_knows_nothing_of_the_order(samples, seed, sha256):
+    # Spectra of earlier versions, whose samples came in ascending order, are spectra of the same data.
+    assert BatchStream(small(), samples=samples, batch_size=4, seed=seed).sha256 == sha256
 
 
 @pytest.mark.parametrize("samples", [None, 23, 5000])
