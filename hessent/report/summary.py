@@ -4,6 +4,8 @@ Columns of the default table
 ----------------------------
 block
     Name, in the model's order; ``full`` is the whole model.
+(marks)
+    ``*`` not converged, ``†`` negative eigenvalues matter, ``‡`` further copies of some eigenvalues may be missing.
 size
     Number of parameters n.
 trace, λ_max, λ_min

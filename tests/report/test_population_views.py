@@ -104,7 +104,7 @@ def test_the_second_table_names_the_population_and_shows_four_measures(grouped):
         "─" * 64,
         "layer1.0.bn1    300 ± 40    320 ± 40            7 ± 3  1.8 ± 0.2",
         "layer1.0.conv1  300 ± 40    320 ± 40            7 ± 3  1.8 ± 0.2",
-        "layer2.0.conv1   30 ± 9            —                —          —",
+        "layer2.0.conv1   30 ± 9       —                 —        —",
         "full            300 ± 40    320 ± 40            7 ± 3  1.8 ± 0.2",
         "± and a–b: error of the choice of samples and of the estimate together, from leaving each group out.",
         "λ_max corrected: less its bias, because on few samples the largest one is too large.",
