@@ -19,7 +19,7 @@ import scipy  # its parts load on first use: a table of a ready file needs none 
 
 from hessent.estimate import Estimate
 from hessent.measures.entropy import entropy_gap
-from hessent.measures.functionals import ONLY_TRACE, extremes, only_trace, scale_of
+from hessent.measures.functionals import ONLY_TRACE, extremes, only_trace, scale_of, through
 from hessent.measures.quadrature import gauss_rules
 from hessent.measures.ratios import tau
 from hessent.measures.trace import lambda_max, lambda_min
@@ -74,15 +74,17 @@ def condition_for_gap(gap: float, size: int) -> float:
 
 def condition_lower_entropy(block: BlockSpectrum) -> Estimate:
     """Return the lower bound on κ that the entropy gap certifies, with the interval the gap's interval gives."""
-    gap = entropy_gap(block)
+    return condition_from_gap(entropy_gap(block), block.size)
+
+
+def condition_from_gap(gap: Estimate, size: int) -> Estimate:
+    """Return the lower bound on κ of n eigenvalues that an entropy gap of order 1 certifies."""
     if gap.value is None:
         return Estimate.unknown(gap.reason or "the entropy gap is unknown")
-    value, low, high = (
-        None if x is None else condition_for_gap(x, block.size) for x in (gap.value, gap.low, gap.high)
-    )
-    if value is not None and math.isinf(value):
+    bound = through(gap, lambda nats: condition_for_gap(nats, size))
+    if bound.value is None:
         return Estimate.unknown("the gap is the largest possible, as of a singular matrix: no bound is finite")
-    return Estimate(value, low, high, exact=gap.exact)
+    return bound
 
 
 def condition_lower_ritz(block: BlockSpectrum) -> Estimate:
@@ -121,7 +123,7 @@ def condition_damped(block: BlockSpectrum, tau_rel: float | None = None) -> Esti
         return Estimate.unknown("no eigenvalue is positive")
 
     def ratio(largest: float, smallest: float) -> float:
-        return (max(largest, 0.0) + damping) / (max(smallest, 0.0) + damping)
+        return damped_ratio(largest, smallest, damping)
 
     upper, lower = lambda_max(block), lambda_min(block)
     if upper.exact:
@@ -131,3 +133,8 @@ def condition_damped(block: BlockSpectrum, tau_rel: float | None = None) -> Esti
         return Estimate(ratio(top, bottom), None, None)
     least, most, bottom_low, bottom_high = (float(end) for end in ends if end is not None)
     return Estimate(ratio(top, bottom), ratio(least, bottom_high), ratio(most, bottom_low))
+
+
+def damped_ratio(largest: float, smallest: float, damping: float) -> float:
+    """Return the damped condition number of a matrix with these extreme eigenvalues; they count from zero up."""
+    return (max(largest, 0.0) + damping) / (max(smallest, 0.0) + damping)

@@ -25,8 +25,8 @@ from hessent.measures.functionals import (
     absolute_log,
     extremes,
     only_trace,
+    through,
 )
-from hessent.measures.functionals import scale_of as _scale_of
 from hessent.measures.ratios import ratios, relative_tau
 from hessent.spectra.model import BlockSpectrum
 
@@ -78,25 +78,22 @@ def entropy_gap(block: BlockSpectrum, alpha: float = 1.0, tau_rel: float | None 
 
 def gap_functional(block: BlockSpectrum, alpha: float) -> tuple[SpectralSums, Functional]:
     """Return the spectral sums the gap of order α > 0 depends on, and the gap as a function of them."""
-    log_size = math.log(block.size)
+    functions, functional = gap_terms(alpha, block.size)
+    return SpectralSums(block, functions), functional
+
+
+def gap_terms(alpha: float, size: int) -> tuple[list[SpectralFunction], Functional]:
+    """Return functions of λ / max abs(λ), and the gap of order α > 0 of n eigenvalues in terms of their sums."""
+    log_size = math.log(size)
     if alpha == 1.0:
-        return (
-            SpectralSums(block, [absolute, absolute_log]),
-            lambda s: log_size + float(s[1] / s[0]) - math.log(s[0]),
-        )
+        return [absolute, absolute_log], lambda s: log_size + float(s[1] / s[0]) - math.log(s[0])
     if math.isinf(alpha):
-        # The eigenvalues are divided by their largest magnitude, so max p = 1 / A.
-        largest = max(abs(value) for value, _ in extremes(block)) / _scale_of(block)
-        return SpectralSums(block, [absolute]), lambda s: log_size + math.log(largest / s[0])
+        return [absolute], lambda s: log_size - math.log(s[0])  # max p = 1 / A
 
     def power(x: Float64Array) -> Float64Array:
         return np.abs(x) ** alpha
 
-    functions: list[SpectralFunction] = [absolute, power]
-    return (
-        SpectralSums(block, functions),
-        lambda s: log_size - (_log(s[1]) - alpha * math.log(s[0])) / (1.0 - alpha),
-    )
+    return [absolute, power], lambda s: log_size - (_log(s[1]) - alpha * math.log(s[0])) / (1.0 - alpha)
 
 
 def _log(power_sum: float) -> float:
@@ -108,28 +105,25 @@ def _gap_of_support(block: BlockSpectrum, tau_rel: float | None) -> Estimate:
     """Gap of order 0: minus the log of the share of eigenvalues beyond τ."""
     if relative_tau(block, tau_rel) >= 1.0:
         return Estimate.unknown("no eigenvalue exceeds τ")
-    zero = ratios(block, tau_rel)["zero_ratio"]
-    most = 1.0 - 1.0 / block.size  # the largest eigenvalue exceeds τ
+    return gap_from_zeros(ratios(block, tau_rel)["zero_ratio"], block.size)
 
-    def gap(share: float | None) -> float | None:
-        return None if share is None else -math.log1p(-min(share, most))
 
-    return Estimate(gap(zero.value), gap(zero.low), gap(zero.high), exact=zero.exact)
+def gap_from_zeros(zero_ratio: Estimate, size: int) -> Estimate:
+    """Return the gap of order 0 of n eigenvalues, −log(1 − share of zeros)."""
+    most = 1.0 - 1.0 / size  # the largest eigenvalue exceeds τ
+    return through(zero_ratio, lambda share: -math.log1p(-min(share, most)))
 
 
 def entropy(block: BlockSpectrum, alpha: float = 1.0, tau_rel: float | None = None) -> Estimate:
     """Return H_α in nats: log n minus the gap."""
-    gap = entropy_gap(block, alpha, tau_rel)
-    log_size = math.log(block.size)
+    return entropy_from_gap(entropy_gap(block, alpha, tau_rel), block.size)
 
-    def mirrored(number: float | None) -> float | None:
-        return None if number is None else log_size - number
 
-    return Estimate(mirrored(gap.value), mirrored(gap.high), mirrored(gap.low), gap.exact, gap.reason)
+def entropy_from_gap(gap: Estimate, size: int) -> Estimate:
+    """Return log n minus the gap, in nats."""
+    return through(gap, lambda nats: math.log(size) - nats, falling=True)
 
 
 def effective_rank(block: BlockSpectrum, alpha: float = 1.0, tau_rel: float | None = None) -> Estimate:
     """Return exp(H_α), a number of eigenvalues between 1 and n; α = 2 is the participation ratio."""
-    own = entropy(block, alpha, tau_rel)
-    value, low, high = (None if x is None else math.exp(x) for x in (own.value, own.low, own.high))
-    return Estimate(value, low, high, own.exact, own.reason)
+    return through(entropy(block, alpha, tau_rel), math.exp)

@@ -12,6 +12,10 @@ averaged over the last six Gauss rules (free, and it halves the error of near-ze
 The second term is the truncation of the quadrature, which all probes share; c = 1.5 below 100 steps, where it
 understates, else 1 (measured on spectra with known eigenvalues over many decades).
 
+The products' noise adds a random symmetric matrix of root mean square eigenvalue f: λ is seen as √(λ² + f²) on
+average, and |F(√(λ² + f²)) − F(λ)| is added to the half-width of a sampled block.  An exact block stays exact: its
+numbers are those of the very matrix that the products made up, for this data up to rounding.
+
 Eigenvalues are divided by the block's scale before any function is applied, so that no power or logarithm over- or
 underflows for operators as small as 1e-30 or as large as 1e30.
 """
@@ -53,21 +57,30 @@ class Spread:
         t quantile times jackknife standard error; infinite for a single probe.
     quadrature : float
         Truncation of the Gauss rules.
+    precision : float
+        What the products' noise may have changed.
     """
 
     value: float
     probes: float
     quadrature: float
+    precision: float = 0.0
 
     @property
     def half_width(self) -> float:
-        """Both parts together."""
-        return self.probes + self.quadrature
+        """All parts together."""
+        return self.probes + self.quadrature + self.precision
 
 
 def t_quantile(count: int) -> float:
     """Return the 97.5 % quantile of Student's t for the mean of `count` numbers; infinite for one."""
     return float(scipy.special.stdtrit(count - 1, 0.975)) if count > 1 else math.inf
+
+
+def through(own: Estimate, function: Callable[[float], float], *, falling: bool = False) -> Estimate:
+    """Return a monotonic function of an Estimate, its interval taken through the function too."""
+    value, low, high = (None if end is None else function(end) for end in (own.value, own.low, own.high))
+    return Estimate(value, high if falling else low, low if falling else high, own.exact, own.reason)
 
 
 def only_trace(block: BlockSpectrum) -> bool:
@@ -107,8 +120,10 @@ class SpectralSums:
     """
 
     def __init__(self, block: BlockSpectrum, functions: Sequence[SpectralFunction]) -> None:
-        self._functions = functions
         self._scale = scale_of(block)
+        floor = block.noise_floor / self._scale
+        # The functions themselves, then what they become under noise.
+        self._functions = [*functions, *(_under_noise(function, floor) for function in functions)]
         self._exact: Float64Array | None = None
         if block.eigenvalues is not None:
             self._exact = self._apply(block.eigenvalues, np.ones(block.size))
@@ -124,16 +139,18 @@ class SpectralSums:
         self._sampled = np.array([self._averaged(block.probes, fraction) for fraction in _FRACTIONS])
 
     def spread(self, functional: Functional) -> Spread:
-        """Evaluate a functional of the sums and the two parts of its half-width."""
+        """Evaluate a functional of the sums and the parts of its half-width."""
         if self._exact is not None:
-            return Spread(functional(self._exact), 0.0, 0.0)
+            value = functional(self._exact)
+            return Spread(value, 0.0, 0.0, abs(functional(self._noisy(self._exact)) - value))
         full = self._sampled[0]
         value = functional(self._fixed + full.mean(axis=0))
+        precision = abs(functional(self._noisy(self._fixed + full.mean(axis=0))) - value)
         shorter = [functional(self._fixed + part.mean(axis=0)) for part in self._sampled[1:]]
         truncation = 0.0 if self._closed else max(abs(value - other) for other in shorter)
         if self._num_steps < _SHORT_RUN:
             truncation *= _SHORT_RUN_FACTOR
-        return Spread(value, self._sampling(functional, full), truncation)
+        return Spread(value, self._sampling(functional, full), truncation, precision)
 
     def estimate(self, functional: Functional, *, floor: float = -math.inf, ceiling: float = math.inf) -> Estimate:
         """Return the functional as an Estimate, its interval cut to what is possible at all."""
@@ -169,9 +186,18 @@ class SpectralSums:
         exact = with_exact_weights(rules, self._dimension, self._simple)
         return np.array([self._dimension * self._apply(rule.nodes, rule.weights) for rule in exact])
 
+    def _noisy(self, sums: Float64Array) -> Float64Array:
+        """The second half of the sums: those under noise."""
+        return sums[len(sums) // 2 :]
+
     def _apply(self, values: Float64Array, weights: Float64Array) -> Float64Array:
         scaled = values / self._scale
         return np.array([float((weights * function(scaled)).sum()) for function in self._functions])
+
+
+def _under_noise(function: SpectralFunction, floor: float) -> SpectralFunction:
+    """The function of λ that one sees through noise of root mean square eigenvalue `floor`."""
+    return lambda x: function(np.copysign(np.hypot(x, floor), x))
 
 
 def absolute(x: Float64Array) -> Float64Array:

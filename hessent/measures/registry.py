@@ -8,6 +8,7 @@ from hessent.estimate import Estimate
 from hessent.measures.budget import error_budget
 from hessent.measures.condition import condition_damped, condition_lower_entropy, condition_lower_ritz
 from hessent.measures.entropy import effective_rank, entropy, entropy_gap
+from hessent.measures.population import with_population
 from hessent.measures.ratios import ratios, tau
 from hessent.measures.trace import abs_trace, lambda_max, lambda_min, negative_mass, trace
 from hessent.spectra.model import BlockSpectrum
@@ -63,7 +64,8 @@ def compute_measures(
     Returns
     -------
     dict of str to Estimate
-        By name, in table order.  A measure the products' noise spoils is unknown, with the reason.
+        By name, in table order, with a population value where the block keeps groups of the data.  A measure the
+        products' noise spoils is unknown, with the reason.
     """
     three = ratios(block, tau_rel)
     functions: dict[str, Callable[[], Estimate]] = {
@@ -83,4 +85,5 @@ def compute_measures(
         f"the products' relative noise {block.noise:.1e} exceeds {NOISE_LIMIT:.0e}; use --dtype float64"
     )
     spoiled = spoiled_by_noise(block)
-    return {name: noisy if spoiled and name not in _ROBUST else functions[name]() for name in _NAMES}
+    own = {name: noisy if spoiled and name not in _ROBUST else functions[name]() for name in _NAMES}
+    return with_population(block, own, alpha=alpha, tau_rel=tau_rel)

@@ -1,0 +1,160 @@
+"""Every measure for the population that the data was drawn from: the error of the data subset.
+
+Each measure is evaluated without each group of the data in turn (`left_out`) and the delete-a-group jackknife
+(`jackknife`) says how far it would move with other data.  The population interval is the measure's own interval
+widened by that: on each side the root of the sum of squares.  `lambda_max` alone is corrected for its bias: the
+largest eigenvalue of an average over few samples is too high, by a third for a hundred samples, and the jackknife
+knows by how much.  It does not reproduce the bias of `abs_trace` and of the gap, which stay as they are.
+
+What is a function of another measure takes that measure's interval through the function: `entropy`,
+`effective_rank`, the gap of order 0 and `condition_lower_entropy`.  `condition_lower_ritz` is a bound for the very
+matrix that was measured and has no population value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from hessent.estimate import Estimate
+from hessent.measures.condition import condition_from_gap, damped_ratio
+from hessent.measures.entropy import entropy_from_gap, entropy_gap, gap_from_zeros, gap_terms
+from hessent.measures.functionals import absolute, identity, through
+from hessent.measures.jackknife import Jackknife, jackknife
+from hessent.measures.left_out import spectra_without_groups, traces_without_groups
+from hessent.measures.ratios import relative_tau
+from hessent.measures.weighted_spectrum import WeightedSpectrum
+from hessent.spectra.model import BlockSpectrum
+
+Evaluation = Callable[[WeightedSpectrum], float]
+
+_BIAS_CORRECTED = frozenset({"lambda_max"})
+
+
+class DataErrors:
+    """Errors of a block's measures that stem from the choice of the data.
+
+    Parameters
+    ----------
+    block : BlockSpectrum
+        With or without data groups: without them nothing is known.
+    alpha : float
+        Rényi order of the gap.
+    tau_rel : float, optional
+        Threshold of the ratios relative to max abs(λ).
+    """
+
+    def __init__(self, block: BlockSpectrum, *, alpha: float = 1.0, tau_rel: float | None = None) -> None:
+        self._block = block
+        self._spectra = spectra_without_groups(block) or []
+        self._evaluations = _evaluations(relative_tau(block, tau_rel))
+        if alpha > 0.0:
+            self._evaluations["entropy_gap"] = _gap(alpha, block.size)
+
+    def of(self, name: str) -> Jackknife | None:
+        """Return the error of one measure; None where it is not known."""
+        groups = self._block.groups
+        if groups is None:
+            return None
+        values = traces_without_groups(groups) if name == "trace" else None
+        if values is None:
+            evaluate = self._evaluations.get(name)
+            if evaluate is None or not self._spectra:
+                return None
+            values = np.array([evaluate(spectrum) for spectrum in self._spectra])
+        if not np.isfinite(values).all():  # without some group the matrix is zero, and nothing relative is defined
+            return None
+        return jackknife(values, groups.items, sampled_fraction=groups.sampled_fraction)
+
+
+def with_population(
+    block: BlockSpectrum, estimates: Mapping[str, Estimate], *, alpha: float = 1.0, tau_rel: float | None = None
+) -> dict[str, Estimate]:
+    """Return the estimates of a block's measures, each with its population value where that can be had.
+
+    Parameters
+    ----------
+    block : BlockSpectrum
+        The block that was measured.
+    estimates : mapping of str to Estimate
+        Measures for this data by name, at `alpha` and `tau_rel`.
+    alpha : float
+        Rényi order of `entropy`, `entropy_gap` and `effective_rank`.
+    tau_rel : float, optional
+        Threshold of the ratios relative to max abs(λ).
+    """
+    if block.groups is None or block.groups.num_groups < 2:
+        return dict(estimates)
+    errors = DataErrors(block, alpha=alpha, tau_rel=tau_rel)
+    found: dict[str, Estimate | None] = {
+        name: _widened(own, errors.of(name), corrected=name in _BIAS_CORRECTED) for name, own in estimates.items()
+    }
+    for name in ("positive_ratio", "negative_ratio", "zero_ratio"):
+        found[name] = _within(found[name], 0.0, 1.0)
+    found["abs_trace"] = _within(found["abs_trace"], 0.0, math.inf)
+    found["condition_damped"] = _within(found["condition_damped"], 1.0, math.inf)
+
+    size, zeros = block.size, found["zero_ratio"]
+    gap = found["entropy_gap"] if alpha > 0.0 else zeros and gap_from_zeros(zeros, size)
+    gap = _within(gap, 0.0, math.log(size)) if estimates["entropy_gap"].value is not None else None
+    found["entropy_gap"] = gap
+    found["entropy"] = gap and entropy_from_gap(gap, size)
+    found["effective_rank"] = found["entropy"] and through(found["entropy"], math.exp)
+    if estimates["condition_lower_entropy"].value is not None:
+        if alpha != 1.0:
+            gap = _within(_widened(entropy_gap(block), DataErrors(block).of("entropy_gap")), 0.0, math.log(size))
+        found["condition_lower_entropy"] = gap and condition_from_gap(gap, size)
+    return {
+        name: own if (known := found[name]) is None or known.value is None else replace(own, population=known)
+        for name, own in estimates.items()
+    }
+
+
+def _widened(own: Estimate, data: Jackknife | None, *, corrected: bool = False) -> Estimate | None:
+    """Add the error of the data subset to an estimate for this data."""
+    if data is None or own.value is None:
+        return None
+    centre = own.value - data.bias if corrected else own.value
+    low = None if own.low is None else centre - math.hypot(own.value - own.low, data.half_width)
+    high = None if own.high is None else centre + math.hypot(own.high - own.value, data.half_width)
+    return Estimate(centre, low, high)
+
+
+def _within(own: Estimate | None, floor: float, ceiling: float) -> Estimate | None:
+    """Cut an estimate to what is possible at all."""
+    return own and through(own, lambda number: min(max(number, floor), ceiling))
+
+
+def _evaluations(relative_tau: float) -> dict[str, Evaluation]:
+    """How the measures that have an error of their own are read off a spectrum; the gap apart."""
+
+    def above(spectrum: WeightedSpectrum) -> float:
+        return spectrum.share_beyond(relative_tau * spectrum.scale, sign=1.0)
+
+    def below(spectrum: WeightedSpectrum) -> float:
+        return spectrum.share_beyond(relative_tau * spectrum.scale, sign=-1.0)
+
+    def damped(spectrum: WeightedSpectrum) -> float:
+        if spectrum.scale == 0.0:
+            return math.nan
+        return damped_ratio(spectrum.largest, spectrum.smallest, relative_tau * spectrum.scale)
+
+    return {
+        "trace": lambda spectrum: float(spectrum.sums([identity])[0]) * spectrum.scale,
+        "abs_trace": lambda spectrum: float(spectrum.sums([absolute])[0]) * spectrum.scale,
+        "lambda_max": lambda spectrum: spectrum.largest,
+        "lambda_min": lambda spectrum: spectrum.smallest,
+        "positive_ratio": above,
+        "negative_ratio": below,
+        "zero_ratio": lambda spectrum: 1.0 - above(spectrum) - below(spectrum),
+        "condition_damped": damped,
+    }
+
+
+def _gap(alpha: float, size: int) -> Evaluation:
+    """How the gap of order α > 0 of n eigenvalues is read off a spectrum."""
+    functions, functional = gap_terms(alpha, size)
+    return lambda spectrum: functional(spectrum.sums(functions)) if spectrum.scale > 0.0 else math.nan
