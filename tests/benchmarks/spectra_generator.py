@@ -102,7 +102,7 @@ def power(n: int) -> KnownSpectrum:
 
 def network(n: int) -> KnownSpectrum:
     """The shape of a trained net's: outliers of both signs over a power-law bulk of eight decades."""
-    outliers = np.r_[np.geomspace(60.0, 2.0, 9), np.geomspace(2.0, 0.5, 30), -1.5, -0.8, -0.5]
+    outliers = np.r_[np.geomspace(60.0, 2.0, 9), np.geomspace(1.9, 0.5, 30), -1.5, -0.8, -0.5]
     rank = max(n / 1000.0, 30.0)  # eigenvalues of the bulk's size: a thousandth, the rest falls to 10⁻⁸ of it
     exponent = 8.0 / math.log10(1.0 + rank)
     return _assemble("network", n, outliers, lambda u: 0.4 * (1.0 + rank * u) ** -exponent, scale=-0.2)
