@@ -56,6 +56,33 @@ Samples = Annotated[
         help="Samples to average over: a seeded subset. Default: as the checkpoint says, else at most 2048.",
     ),
 ]
+DataError = Annotated[
+    bool,
+    typer.Option(
+        "--data-error/--no-data-error",
+        help="Tell the error of having just these samples, at no further product. Default: yes.",
+        rich_help_panel=_MODEL,
+        show_default=False,
+    ),
+]
+DataGroups = Annotated[
+    int,
+    typer.Option(
+        "--data-groups",
+        metavar="G",
+        help="Groups of the samples that this error is told from.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Population = Annotated[
+    int | None,
+    _option(
+        "--population",
+        panel=_MODEL,
+        metavar="N",
+        help="Size of the finite population the samples were drawn from. Default: unlimited.",
+    ),
+]
 BatchSize = Annotated[
     int | None,
     _option(
@@ -93,6 +120,10 @@ Rtol = Annotated[
         help="Target relative 95 % half-width of entropy gap and absolute trace; 0 spends the whole budget. "
         "Default: 0.05.",
     ),
+]
+Only = Annotated[
+    str | None,
+    _option("--only", panel=_BLOCKS, metavar="MEASURE", help="trace: nothing else, for far fewer products."),
 ]
 Probes = Annotated[
     int | None, _option("--probes", panel=_BLOCKS, metavar="N", help="Fix the number of random probes.")

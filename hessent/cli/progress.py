@@ -98,6 +98,13 @@ class SpectrumDisplay:
             lines = table_lines(first_look_table(blocks), terminal_width(self._console))
             write_lines(self._console, [Text("first look, to be refined:"), *lines, Text()])
 
+    def refined(self, block: BlockSpectrum) -> None:
+        """Show what is known of a block by now, beside the bar."""
+        if self._bar is not None and self._task is not None:
+            from hessent.report.progress import current_estimate
+
+            self._bar.update(self._task, block=printable(current_estimate(block)))  # type: ignore[arg-type]
+
     def should_stop(self) -> bool:
         """Whether a signal asked for the end."""
         return self.signal_received is not None

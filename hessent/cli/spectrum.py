@@ -17,11 +17,15 @@ def command(
     data: given.Data = None,
     loss: given.Loss = None,
     samples: given.Samples = None,
+    data_error: given.DataError = True,
+    data_groups: given.DataGroups = 4,
+    population: given.Population = None,
     batch_size: given.BatchSize = None,
     blocks: given.Blocks = None,
     no_full: given.NoFull = False,
     method: given.Method = "auto",
     rtol: given.Rtol = None,
+    only: given.Only = None,
     probes: given.Probes = None,
     steps: given.Steps = None,
     max_matvecs: given.MaxMatvecs = None,
@@ -47,6 +51,7 @@ def command(
     """
     from hessent.cli.measure_options import parse_options, parse_seconds, parse_size
     from hessent.cli.measuring import print_preflight, run_and_print
+    from hessent.pipeline.accuracy import Accuracy
     from hessent.pipeline.request import SpectrumRequest
 
     chosen = choose_format(output_format, as_json)
@@ -59,11 +64,17 @@ def command(
         loss=loss,
         blocks=tuple(blocks or ()),
         full=not no_full,
-        method=method,
+        accuracy=Accuracy(
+            method=method,
+            max_matvecs=max_matvecs,
+            num_probes=probes,
+            num_steps=steps,
+            only=only,
+            data_error=data_error,
+            data_groups=data_groups,
+            population=population,
+        ),
         rtol=rtol,
-        max_matvecs=max_matvecs,
-        num_probes=probes,
-        num_steps=steps,
         max_time=parse_seconds(max_time),
         samples=samples,
         batch_size=batch_size,

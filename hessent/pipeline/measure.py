@@ -5,10 +5,10 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,52 +17,21 @@ from hessent.curvature.containers import HalvedBatches
 from hessent.curvature.engine import HessianEngine
 from hessent.curvature.operator import Product
 from hessent.curvature.problem import Problem
-from hessent.curvature.selfcheck import OperatorCheck, check_derivative, measure_noise, require_sound
+from hessent.curvature.selfcheck import (
+    PRODUCTS_PER_BLOCK,
+    OperatorCheck,
+    check_derivative,
+    measure_noise,
+    require_sound,
+)
 from hessent.eigensolver.block_solver import BlockSolver
 from hessent.eigensolver.probes import generator_for
 from hessent.eigensolver.scheduler import run_solvers, widest_first
-from hessent.eigensolver.settings import SolverSettings
-from hessent.errors import UsageError
-from hessent.spectra.model import BlockSpectrum, TensorProbe
-
-
-class Observer(Protocol):
-    """Who watches a measurement: the command line's progress display, or nobody."""
-
-    def noted(self, message: str) -> None:
-        """Tell what was assumed, stripped or chosen: one sentence."""
-
-    def started(self, stage: str, total: int) -> None:
-        """Tell that a stage of `total` products begins."""
-
-    def advanced(self, block: str, matvecs: int) -> None:
-        """Tell that products with a block were done."""
-
-    def first_look(self, blocks: Sequence[BlockSpectrum]) -> None:
-        """Show the first estimates of all blocks."""
-
-    def should_stop(self) -> bool:
-        """Whether the user wants the work to end now."""
-
-
-class Silent:
-    """An observer that shows nothing and never stops."""
-
-    def noted(self, message: str) -> None:
-        """Ignore."""
-
-    def started(self, stage: str, total: int) -> None:
-        """Ignore."""
-
-    def advanced(self, block: str, matvecs: int) -> None:
-        """Ignore."""
-
-    def first_look(self, blocks: Sequence[BlockSpectrum]) -> None:
-        """Ignore."""
-
-    def should_stop(self) -> bool:
-        """Return False."""
-        return False
+from hessent.eigensolver.settings import SolverSettings, is_exact
+from hessent.pipeline.accuracy import Accuracy, refuse_large_exact, sampled_fraction
+from hessent.pipeline.observer import Observer
+from hessent.pipeline.tensor_probe import probe_tensors
+from hessent.spectra.model import BlockSpectrum, CheckpointInfo, DataInfo, LossInfo, Spectrum, TensorProbe
 
 
 class Measurement:
@@ -76,18 +45,18 @@ class Measurement:
         Block specifications.
     full : bool
         Whether the whole matrix is measured too.
-    settings : SolverSettings
-        Tolerances and budgets; `basis_memory` is used as given.
+    accuracy : Accuracy
+        Method, tolerances, budgets, and whether the error of the data subset is told.
+    seed : int
+        Seed of all start vectors.
+    vector_memory : int
+        Bytes for the vectors of all blocks.
     graph_memory : int
         Bytes for gradient graphs.
     engine : str
         Engine name, or `auto`.
     verify : bool
         Whether a failed check ends the run.
-    num_groups : int
-        Groups of the data whose contributions are kept, for the error of the data subset; below 2 none are.
-    population : int, optional
-        Size of the finite population the samples were drawn from; unlimited where it is not given.
 
     Attributes
     ----------
@@ -105,25 +74,26 @@ class Measurement:
         *,
         specifications: Sequence[str],
         full: bool,
-        settings: SolverSettings,
+        accuracy: Accuracy,
+        seed: int,
+        vector_memory: int,
         graph_memory: int,
         engine: str = "auto",
         verify: bool = True,
-        num_groups: int = 1,
-        population: int | None = None,
     ) -> None:
+        accuracy.require_sound()
         self.problem = problem
         self.blocks = resolve_blocks(problem.model, problem.parameters, specifications, full=full)
-        self.settings = settings
+        self.settings = accuracy.solver_settings(seed=seed, basis_memory=vector_memory)
         self.verify = verify
         self.complete = False
         self.threads = torch.get_num_threads()
         self.check = OperatorCheck()
         self.tensor_probe: TensorProbe | None = None
-        _refuse_large_exact(self.blocks, settings)
+        refuse_large_exact(self.blocks, self.settings)
         problem.measure_loss()
-        self.sampled_fraction = _sampled_fraction(problem.num_samples, population)
-        self.engine = HessianEngine(problem, memory=graph_memory, engine=engine, num_groups=num_groups)
+        self.sampled_fraction = sampled_fraction(problem.num_samples, accuracy.population)
+        self.engine = HessianEngine(problem, memory=graph_memory, engine=engine, num_groups=accuracy.num_groups)
         self.whole = Block(FULL, tuple(problem.parameters), problem.num_params)
         self._solvers: list[BlockSolver] = []
 
@@ -158,9 +128,11 @@ class Measurement:
             torch.set_num_threads(before)
 
     def _measure(self, observer: Observer, should_stop: Callable[[], bool]) -> None:
+        if self.engine.division.note is not None:
+            observer.noted(self.engine.division.note)
         self._check_operator(observer)
-        self.tensor_probe = self._probe_tensors()
-        self._solvers = [self._solver(block) for block in self.blocks]
+        self.tensor_probe = probe_tensors(self.engine, self.settings.seed)
+        self._solvers = [self.solver_for(block) for block in self.blocks]
         by_solver = dict(zip(self._solvers, self.blocks, strict=True))
 
         def multiply(requests: Sequence[tuple[BlockSolver, Tensor]]) -> list[Product]:
@@ -169,10 +141,19 @@ class Measurement:
         def advanced(solver: BlockSolver, matvecs: int) -> None:
             observer.advanced(solver.name, matvecs)
 
+        def refined(solver: BlockSolver) -> None:
+            if solver.spectrum is not None:
+                observer.refined(solver.spectrum)
+
         def stage(solvers: Sequence[BlockSolver], what: Callable[[BlockSolver], Any]) -> bool:
-            together = not self.engine.keeps_graphs
             return run_solvers(
-                solvers, what, multiply, together=together, should_stop=should_stop, progress=advanced
+                solvers,
+                what,
+                multiply,
+                together=not self.engine.keeps_graphs,
+                should_stop=should_stop,
+                progress=advanced,
+                refined=refined,
             )
 
         observer.started("first look", sum(min(s.planned_matvecs(), 100) for s in self._solvers))
@@ -190,6 +171,32 @@ class Measurement:
     def spectra(self) -> tuple[BlockSpectrum, ...]:
         """Return what is known so far, in the model's order; a block without an estimate is left out."""
         return tuple(solver.spectrum for solver in self._solvers if solver.spectrum is not None)
+
+    def spectrum(self, checkpoint: CheckpointInfo, data: DataInfo, settings: Mapping[str, Any]) -> Spectrum:
+        """Return what is known so far, with its provenance.
+
+        Parameters
+        ----------
+        checkpoint : CheckpointInfo
+            Which weights were measured.
+        data : DataInfo
+            On which samples.
+        settings : mapping
+            What was asked for; how the products were computed is added.
+        """
+        return Spectrum(
+            checkpoint=checkpoint,
+            data=data,
+            loss=LossInfo(self.problem.loss.name, self.problem.loss_value),
+            curvature="hessian",
+            seed=self.settings.seed,
+            complete=self.complete,
+            settings={**settings, **self.facts()},
+            versions=library_versions(),
+            checks=self.check.as_dict(),
+            blocks=self.spectra(),
+            tensor_probe=self.tensor_probe,
+        )
 
     def facts(self) -> dict[str, Any]:
         """Return how the products were computed, for the file."""
@@ -213,82 +220,32 @@ class Measurement:
         if self.verify:
             require_sound(self.check, self.problem.dtype)
 
-    def _probe_tensors(self) -> TensorProbe:
-        """One sign vector over all parameters, one product, reduced per tensor."""
-        generator = generator_for(self.settings.seed, "tensor probe")
-        signs = torch.randint(0, 2, (self.whole.size, 1), generator=generator).double() * 2 - 1
-        signs = signs.to(self.problem.device)
-        product = self.engine.products([(self.whole, signs)])[0].total
-        sizes = [parameter.numel() for parameter in self.problem.parameters.values()]
-        parts = torch.split((signs * product)[:, 0].cpu(), sizes)
-        return TensorProbe(
-            names=tuple(self.problem.parameters),
-            sizes=np.array(sizes, dtype=np.int64),
-            sums=np.array([float(part.sum()) for part in parts]),
-            gaps=np.array([_gap(part.numpy()) for part in parts]),
-        )
-
-    def _solver(self, block: Block) -> BlockSolver:
+    def solver_for(self, block: Block) -> BlockSolver:
+        """Return a new solver of one of the blocks, with what the check found out about its products."""
         return BlockSolver(
             block.name,
             block.parameters,
             block.size,
-            self.settings,
+            self.settings_for(block),
             dtype=self.problem.dtype,
             device=self.problem.device,
-            noise=self.check.noise[block.name],
-            noise_floor=self.check.noise_floor[block.name],
-            spent=self.check.matvecs[block.name],
+            noise=self.check.noise.get(block.name, 0.0),
+            noise_floor=self.check.noise_floor.get(block.name, 0.0),
+            spent=PRODUCTS_PER_BLOCK,
             group_items=self.engine.group_items,
             sampled_fraction=self.sampled_fraction,
         )
 
+    def settings_for(self, block: Block) -> SolverSettings:
+        """Settings of one block: those that are sampled keep their vectors at the same time, each in its share."""
+        sampled = [b.size for b in self.blocks if not is_exact(self.settings, b.size, PRODUCTS_PER_BLOCK)]
+        if is_exact(self.settings, block.size, PRODUCTS_PER_BLOCK):
+            return self.settings
+        return replace(self.settings, basis_memory=self.settings.basis_memory * block.size // sum(sampled))
+
 
 def _done(solver: BlockSolver) -> bool:
     return solver.spectrum is not None and solver.spectrum.converged
-
-
-def _gap(values: Any) -> float:
-    """Log n + Σ q log q with q ∝ abs(values), in nats; zero for a tensor without curvature."""
-    magnitudes = np.abs(values)
-    total = magnitudes.sum()
-    if total == 0.0:
-        return 0.0
-    shares = magnitudes[magnitudes > 0] / total
-    return float(np.log(len(magnitudes)) + (shares * np.log(shares)).sum())
-
-
-def _sampled_fraction(samples: int, population: int | None) -> float:
-    """Share of the population that is in the sample; 0 for an unlimited one."""
-    if population is None:
-        return 0.0
-    if population < samples:
-        raise UsageError(
-            f"the population is {population:,}, but {samples:,} samples of it are used",
-            where="--population",
-            expected="the number of samples that could have been drawn, those used included",
-            fix=f"--population {samples} if these are all there are",
-        )
-    return samples / population
-
-
-def _refuse_large_exact(blocks: Sequence[Block], settings: SolverSettings) -> None:
-    if settings.method != "exact":
-        return
-    room = settings.basis_memory // 24  # the matrix, its symmetric part and the eigensolver's copy, 8 bytes each
-    problems = [f"'{block.name}' has {block.size:,} parameters" for block in blocks if block.size**2 > room]
-    problems += [
-        f"'{block.name}' needs {block.size:,} products, --max-matvecs allows {settings.max_matvecs:,}"
-        for block in blocks
-        if settings.max_matvecs is not None and block.size > settings.max_matvecs
-    ]
-    if problems:
-        raise UsageError(
-            "some blocks cannot be formed exactly",
-            where="--method exact",
-            problems=problems,
-            fix="--method auto, a larger --memory, or --blocks and --no-full to leave them out",
-        )
 
 
 def library_versions() -> Mapping[str, str]:

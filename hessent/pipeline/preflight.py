@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 
 from hessent.curvature.blocks import Block
 from hessent.curvature.selfcheck import PRODUCTS_PER_BLOCK
-from hessent.eigensolver.block_solver import BlockSolver
-from hessent.pipeline.measure import Measurement, Observer
+from hessent.eigensolver.settings import FIRST_PROBES
+from hessent.pipeline.measure import Measurement
+from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.request import SpectrumRequest
 from hessent.pipeline.spectrum_run import measurement_for
-from hessent.report.preflight import PlannedBlock, Preflight
+from hessent.report.preflight import ExpectedMemory, PlannedBlock, Preflight
 
-
-@dataclass(frozen=True)
-class _Cost:
-    planned: PlannedBlock
-    seconds: float
-    vector_bytes: int
+_EXACT_COLUMNS = 64  # unit vectors multiplied at once where a block is formed whole
+_LEAST_VECTORS = 32  # that a sampled block keeps, whatever the memory
 
 
 def preflight(request: SpectrumRequest, observer: Observer) -> Preflight:
@@ -51,9 +48,15 @@ def preflight(request: SpectrumRequest, observer: Observer) -> Preflight:
     for note in prepared.notes:
         observer.noted(note)
     measurement = measurement_for(request, prepared)
+    notes = prepared.notes
+    if measurement.engine.division.note is not None:
+        observer.noted(measurement.engine.division.note)
+        notes = (*notes, measurement.engine.division.note)
     measurement.engine.choose(measurement.whole)
-    costs = [_cost(measurement, block) for block in measurement.blocks]
-    vectors = max(cost.vector_bytes for cost in costs)
+    blocks = tuple(_planned(measurement, block) for block in measurement.blocks)
+    seconds = sum(
+        planned.matvecs * _seconds(measurement, b) for planned, b in zip(blocks, measurement.blocks, strict=True)
+    )
     return Preflight(
         checkpoint=prepared.checkpoint,
         data=prepared.data,
@@ -64,44 +67,68 @@ def preflight(request: SpectrumRequest, observer: Observer) -> Preflight:
         device=prepared.problem.device.type,
         dtype=str(prepared.problem.dtype).removeprefix("torch."),
         engine=measurement.engine.engine,
-        blocks=tuple(cost.planned for cost in costs),
-        seconds=sum(cost.seconds for cost in costs),
-        memory_expected=_graph_bytes(measurement, prepared) + vectors,
+        blocks=blocks,
+        seconds=seconds,
+        data_groups=0 if measurement.engine.group_items is None else len(measurement.engine.group_items),
+        memory_expected=_memory(measurement, prepared, blocks),
         memory_available=prepared.memory,
         problems=_problems(request, prepared),
-        notes=prepared.notes,
+        notes=notes,
     )
 
 
-def _cost(measurement: Measurement, block: Block) -> _Cost:
-    solver = BlockSolver(
+def _planned(measurement: Measurement, block: Block) -> PlannedBlock:
+    """How one block would be treated: method, products, bytes of its vectors and of the groups of a product."""
+    solver = measurement.solver_for(block)
+    method = "exact" if solver.exact else "xtrace" if measurement.settings.only_trace else "lanczos"
+    matvecs = solver.planned_matvecs() + PRODUCTS_PER_BLOCK
+    items = measurement.engine.group_items
+    groups = 0 if items is None else len(items)
+    itemsize = torch.finfo(measurement.problem.dtype).bits // 8
+    room = measurement.settings_for(block).basis_memory
+    if solver.exact:
+        columns, basis = min(_EXACT_COLUMNS, block.size), _matrix_bytes(block.size, groups, room)
+    else:
+        columns = measurement.settings.num_probes or FIRST_PROBES
+        basis = min(matvecs * block.size * itemsize, max(room, _LEAST_VECTORS * block.size * itemsize))
+    return PlannedBlock(
         block.name,
-        block.parameters,
         block.size,
-        measurement.settings,
-        dtype=measurement.problem.dtype,
-        device=measurement.problem.device,
-        spent=PRODUCTS_PER_BLOCK,
+        method,
+        matvecs,
+        basis_bytes=basis,
+        group_bytes=groups * block.size * columns * itemsize,
     )
+
+
+def _matrix_bytes(size: int, groups: int, room: int) -> int:
+    """Bytes of a matrix, its symmetric part and the eigensolver's copy, and of the groups' where they fit."""
+    alone, with_groups = 24 * size**2, (24 + 8 * groups) * size**2
+    return with_groups if with_groups <= room else alone
+
+
+def _seconds(measurement: Measurement, block: Block) -> float:
+    """Time of one product with a block, measured."""
     v = torch.ones(block.size, 1, dtype=measurement.problem.dtype, device=measurement.problem.device)
     measurement.engine.products([(block, v)])  # the first product pays for graphs and allocation
     start = time.perf_counter()
     product = measurement.engine.products([(block, v)])[0].total
     float(product[0, 0])  # waits for a device that works asynchronously
-    each = time.perf_counter() - start
-    matvecs = solver.planned_matvecs() + PRODUCTS_PER_BLOCK
-    return _Cost(
-        PlannedBlock(block.name, block.size, "exact" if solver.exact else "lanczos", matvecs),
-        matvecs * each,
-        _vector_bytes(block.size, solver.exact, matvecs, product.element_size(), measurement.settings.basis_memory),
+    return time.perf_counter() - start
+
+
+def _memory(measurement: Measurement, prepared: Prepared, blocks: Sequence[PlannedBlock]) -> ExpectedMemory:
+    """Bytes at the peak: sampled blocks keep their vectors side by side, matrices and products come one at a time.
+
+    Where graphs are rebuilt on every pass, all blocks advance together, and so do matrices and products.
+    """
+    at_once = max if measurement.engine.keeps_graphs else sum
+    matrices = [block.basis_bytes for block in blocks if block.method == "exact"]
+    return ExpectedMemory(
+        graphs=_graph_bytes(measurement, prepared),
+        basis=sum(block.basis_bytes for block in blocks if block.method != "exact") + at_once([0, *matrices]),
+        groups=at_once([0, *(block.group_bytes for block in blocks)]),
     )
-
-
-def _vector_bytes(size: int, exact: bool, matvecs: int, itemsize: int, allowed: int) -> int:
-    """Bytes of an exact block's matrix and its copies, or of a sampled block's Lanczos vectors."""
-    if exact:
-        return 24 * size * size
-    return min(matvecs * size * itemsize, max(allowed, 32 * size * itemsize))
 
 
 def _graph_bytes(measurement: Measurement, prepared: Prepared) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from hessent.curvature.problem import Problem
 from hessent.data.registry import no_data_error, open_dataset
 from hessent.data.stream import BatchStream
 from hessent.errors import CheckpointError, UsageError
+from hessent.pipeline.accuracy import Accuracy
 from hessent.pipeline.made_up import SYNTHETIC, made_up_like
 from hessent.pipeline.request import (
     DEFAULT_SAMPLES,
@@ -48,7 +49,7 @@ class Prepared:
     data : DataInfo
     blocks : tuple of str
         Block specifications.
-    full, method, rtol, seed, memory
+    full, accuracy, seed, memory
         As resolved.
     notes : tuple of str
         What was assumed, stripped or chosen: ready-made sentences.
@@ -60,8 +61,7 @@ class Prepared:
     data: DataInfo
     blocks: tuple[str, ...]
     full: bool
-    method: str
-    rtol: float
+    accuracy: Accuracy
     seed: int
     memory: int
     notes: tuple[str, ...]
@@ -177,8 +177,9 @@ def prepare(request: SpectrumRequest) -> Prepared:
         ),
         blocks=tuple(request.blocks or config.get("blocks", ()) or ("layer",)),
         full=request.full,
-        method=request.method,
-        rtol=float(first_known(request.rtol, config.get("rtol"), 0.05)),
+        accuracy=replace(
+            request.accuracy, rtol=float(first_known(request.rtol, config.get("rtol"), request.accuracy.rtol))
+        ),
         seed=seed,
         memory=memory,
         notes=tuple(notes),

@@ -12,14 +12,14 @@ from hessent.curvature.blocks import FULL, Block, resolve_blocks
 from hessent.curvature.containers import map_tensors, num_samples
 from hessent.curvature.engine import BlockOperator, HessianEngine
 from hessent.curvature.problem import Problem
-from hessent.eigensolver.settings import SolverSettings
 from hessent.errors import UsageError, suggest
 from hessent.measures.measured_spectrum import MeasuredSpectrum
-from hessent.measures.registry import compute_measures, error_budget
-from hessent.pipeline.measure import Measurement, Observer, Silent, library_versions
+from hessent.pipeline.accuracy import Accuracy
+from hessent.pipeline.measure import Measurement
+from hessent.pipeline.observer import Observer, Silent
+from hessent.pipeline.recorder import Recorder
 from hessent.pipeline.resources import available_memory
-from hessent.spectra.hdf5_writer import write_spectrum
-from hessent.spectra.model import CheckpointInfo, DataInfo, LossInfo, Spectrum
+from hessent.spectra.model import CheckpointInfo, DataInfo
 
 _GRAPH_SHARE = 0.7
 
@@ -64,6 +64,10 @@ def spectrum(
     max_matvecs: int | None = None,
     num_probes: int | None = None,
     num_steps: int | None = None,
+    only: str | None = None,
+    data_error: bool = True,
+    data_groups: int = 4,
+    population: int | None = None,
     max_time: float | None = None,
     seed: int = 0,
     memory: int | None = None,
@@ -77,7 +81,8 @@ def spectrum(
     Parameters
     ----------
     problem : Problem
-        Model, loss and data.
+        Model, loss and data.  The error of the data subset is told from contiguous runs of the samples, in the
+        order in which `batches` gives them: shuffle data that is sorted (by class, by source) once beforehand.
     blocks : str or sequence of str
         `full`, `layer`, `module`, `parameter` or `GLOB=NAME`.
     full : bool
@@ -88,6 +93,15 @@ def spectrum(
         Target relative 95 % half-width of entropy gap and absolute trace; 0 spends the whole budget.
     max_matvecs, num_probes, num_steps : int, optional
         Budget per block, or probes and steps by hand.
+    only : str, optional
+        `trace`: nothing but the trace, for far fewer products.
+    data_error : bool
+        Whether the error of the data subset is told: every measure then has an interval for the population that
+        the samples were drawn from.  It costs no product.
+    data_groups : int
+        Groups of the data it is told from, at least 2.
+    population : int, optional
+        Size of the finite population that the samples were drawn from, themselves included.
     max_time : float, optional
         Seconds after which nothing more is refined.
     seed : int
@@ -113,59 +127,56 @@ def spectrum(
         If data, blocks or products are wrong, or the file cannot be written.
     """
     room = memory if memory is not None else available_memory(problem.device)
+    accuracy = Accuracy(
+        method=method,
+        rtol=rtol,
+        max_matvecs=max_matvecs,
+        num_probes=num_probes,
+        num_steps=num_steps,
+        only=only,
+        data_error=data_error,
+        data_groups=data_groups,
+        population=population,
+    )
+    graph_memory = int(_GRAPH_SHARE * room)
     measurement = Measurement(
         problem,
         specifications=[blocks] if isinstance(blocks, str) else list(blocks),
         full=full,
-        settings=SolverSettings(
-            method=method,
-            rtol=rtol,
-            max_matvecs=max_matvecs,
-            num_probes=num_probes,
-            num_steps=num_steps,
-            seed=seed,
-            basis_memory=int((1 - _GRAPH_SHARE) * room),
-        ),
-        graph_memory=int(_GRAPH_SHARE * room),
+        accuracy=accuracy,
+        seed=seed,
+        vector_memory=room - graph_memory,
+        graph_memory=graph_memory,
         engine=engine,
         verify=verify,
     )
-    measurement.run(observer or Silent(), max_time=max_time)
+    settings = {
+        "blocks": [blocks] if isinstance(blocks, str) else list(blocks),
+        "full": full,
+        **accuracy.as_settings(),
+        "max_time": max_time,
+        "verify": verify,
+    }
+    checkpoint, data = _provenance(problem)
+    watching = observer or Silent()
+    if out is None:
+        measurement.run(watching, max_time=max_time)
+        return MeasuredSpectrum.of(measurement.spectrum(checkpoint, data, settings))
+    recorder = Recorder(watching, lambda: measurement.spectrum(checkpoint, data, settings), out)
+    measurement.run(recorder, max_time=max_time)
+    return MeasuredSpectrum.of(recorder.write())
+
+
+def _provenance(problem: Problem) -> tuple[CheckpointInfo, DataInfo]:
+    """Weights and data in memory have no name but their digest."""
     samples, digest = _fingerprint(problem)
-    found = Spectrum(
-        checkpoint=CheckpointInfo(
-            path="(in memory)",
-            sha256=_digest_of_weights(problem),
-            arch=type(problem.model).__qualname__,
-            stored_dtype=str(problem.dtype).removeprefix("torch."),
-        ),
-        data=DataInfo("(in memory)", samples, samples, digest),
-        loss=LossInfo(problem.loss.name, problem.loss_value),
-        curvature="hessian",
-        seed=seed,
-        complete=measurement.complete,
-        settings={
-            "blocks": [blocks] if isinstance(blocks, str) else list(blocks),
-            "full": full,
-            "method": method,
-            "rtol": rtol,
-            "max_matvecs": max_matvecs,
-            "probes": num_probes,
-            "steps": num_steps,
-            "max_time": max_time,
-            "verify": verify,
-            **measurement.facts(),
-        },
-        versions=library_versions(),
-        checks=measurement.check.as_dict(),
-        blocks=measurement.spectra(),
-        tensor_probe=measurement.tensor_probe,
+    checkpoint = CheckpointInfo(
+        path="(in memory)",
+        sha256=_digest_of_weights(problem),
+        arch=type(problem.model).__qualname__,
+        stored_dtype=str(problem.dtype).removeprefix("torch."),
     )
-    if out is not None:
-        measures = {block.name: compute_measures(block) for block in found.blocks}
-        budgets = {block.name: error_budget(block) for block in found.blocks}
-        write_spectrum(out, found, measures=measures, budgets=budgets)
-    return MeasuredSpectrum.of(found)
+    return checkpoint, DataInfo("(in memory)", samples, samples, digest)
 
 
 def _find_block(problem: Problem, name: str | None) -> Block:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from hessent.errors import UsageError, suggest
+from hessent.pipeline.accuracy import Accuracy
 
 DEFAULT_SAMPLES = 2048
-METHODS = ("auto", "exact", "lanczos")
 DTYPES = ("float32", "float64")
 CONFIG_FILES = ("hessent.toml", "pyproject.toml")
 # Settings a configuration file may give; each is an option of `hessent spectrum`.
@@ -52,12 +52,10 @@ class SpectrumRequest:
         Block specifications; empty means `layer`.
     full : bool
         Whether the whole matrix is measured too.
-    method : str
-        `auto`, `exact` or `lanczos`.
+    accuracy : Accuracy
+        How the blocks are to be measured.
     rtol : float or None
-        Target relative half-width.
-    max_matvecs, num_probes, num_steps : int or None
-        Budgets, by hand.
+        Target relative half-width, in place of that of `accuracy`.
     max_time : float or None
         Seconds.
     samples, batch_size, seed : int or None
@@ -79,11 +77,8 @@ class SpectrumRequest:
     loss: str | None = None
     blocks: tuple[str, ...] = ()
     full: bool = True
-    method: str = "auto"
+    accuracy: Accuracy = field(default_factory=Accuracy)
     rtol: float | None = None
-    max_matvecs: int | None = None
-    num_probes: int | None = None
-    num_steps: int | None = None
     max_time: float | None = None
     samples: int | None = None
     batch_size: int | None = None
@@ -106,9 +101,6 @@ class SpectrumRequest:
         problems = [
             f"--{name.replace('_', '-')} {value}: must be at least {least}"
             for name, value, least in (
-                ("max-matvecs", self.max_matvecs, 1),
-                ("probes", self.num_probes, 1),
-                ("steps", self.num_steps, 1),
                 ("samples", self.samples, 1),
                 ("batch-size", self.batch_size, 1),
                 ("seed", self.seed, 0),
@@ -117,8 +109,7 @@ class SpectrumRequest:
             )
             if value is not None and not value >= least
         ]
-        if self.method not in METHODS:
-            problems.append(f"--method {self.method}: must be one of {', '.join(METHODS)}")
+        problems += self.accuracy.problems()
         if self.dtype is not None and self.dtype not in DTYPES:
             problems.append(f"--dtype {self.dtype}: must be one of {', '.join(DTYPES)}")
         if problems:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hessent.eigensolver.settings import SolverSettings
 from hessent.errors import SpectrumFileError, UsageError
-from hessent.measures.registry import compute_measures, error_budget
-from hessent.pipeline.measure import Measurement, Observer, library_versions
+from hessent.pipeline.measure import Measurement
+from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
+from hessent.pipeline.recorder import Recorder
 from hessent.pipeline.request import SpectrumRequest
 from hessent.spectra.hdf5_reader import load
-from hessent.spectra.hdf5_writer import write_spectrum
-from hessent.spectra.model import BlockSpectrum, LossInfo, Spectrum
+from hessent.spectra.model import Spectrum
 
 # Where two runs differ in nothing but these, their numbers agree up to rounding.
 _HARMLESS = frozenset({"batch_size", "device", "engine", "graphs_kept", "graph_bytes", "threads", "max_time"})
@@ -84,57 +83,11 @@ def run_spectrum(request: SpectrumRequest, observer: Observer, *, force: bool = 
             if existing.complete:
                 return Outcome(existing, target, computed=False)
     measurement = measurement_for(request, prepared)
-    recorder = _Recorder(observer, measurement, prepared, settings, target)
+    recorder = Recorder(
+        observer, lambda: measurement.spectrum(prepared.checkpoint, prepared.data, settings), target
+    )
     measurement.run(recorder, max_time=request.max_time)
     return Outcome(recorder.write(), target, computed=True)
-
-
-class _Recorder:
-    """Passes progress on, and writes the file: as a snapshot after the first look, and at the end."""
-
-    def __init__(
-        self,
-        observer: Observer,
-        measurement: Measurement,
-        prepared: Prepared,
-        settings: Mapping[str, Any],
-        target: Path,
-    ) -> None:
-        self._measurement = measurement
-        self._prepared = prepared
-        self._settings = settings
-        self._target = target
-        self._observer = observer
-        self.noted = observer.noted
-        self.started = observer.started
-        self.advanced = observer.advanced
-        self.should_stop = observer.should_stop
-
-    def first_look(self, blocks: Sequence[BlockSpectrum]) -> None:
-        """Write a readable snapshot and show it."""
-        self.write()
-        self._observer.first_look(blocks)
-
-    def write(self) -> Spectrum:
-        """Write what is known so far and return it."""
-        measurement, prepared = self._measurement, self._prepared
-        spectrum = Spectrum(
-            checkpoint=prepared.checkpoint,
-            data=prepared.data,
-            loss=LossInfo(measurement.problem.loss.name, measurement.problem.loss_value),
-            curvature="hessian",
-            seed=prepared.seed,
-            complete=measurement.complete,
-            settings={**self._settings, **measurement.facts()},
-            versions=library_versions(),
-            checks=measurement.check.as_dict(),
-            blocks=measurement.spectra(),
-            tensor_probe=measurement.tensor_probe,
-        )
-        measures = {block.name: compute_measures(block) for block in spectrum.blocks}
-        budgets = {block.name: error_budget(block) for block in spectrum.blocks}
-        write_spectrum(self._target, spectrum, measures=measures, budgets=budgets)
-        return spectrum
 
 
 def _settings(request: SpectrumRequest, prepared: Prepared) -> dict[str, Any]:
@@ -142,11 +95,7 @@ def _settings(request: SpectrumRequest, prepared: Prepared) -> dict[str, Any]:
     return {
         "blocks": list(prepared.blocks),
         "full": prepared.full,
-        "method": prepared.method,
-        "rtol": prepared.rtol,
-        "max_matvecs": request.max_matvecs,
-        "probes": request.num_probes,
-        "steps": request.num_steps,
+        **prepared.accuracy.as_settings(),
         "max_time": request.max_time,
         "verify": request.verify,
         "batch_size": prepared.stream.batch_size,
@@ -213,15 +162,9 @@ def measurement_for(request: SpectrumRequest, prepared: Prepared) -> Measurement
         prepared.problem,
         specifications=prepared.blocks,
         full=prepared.full,
-        settings=SolverSettings(
-            method=prepared.method,
-            rtol=prepared.rtol,
-            max_matvecs=request.max_matvecs,
-            num_probes=request.num_probes,
-            num_steps=request.num_steps,
-            seed=prepared.seed,
-            basis_memory=prepared.vector_memory,
-        ),
+        accuracy=prepared.accuracy,
+        seed=prepared.seed,
+        vector_memory=prepared.vector_memory,
         graph_memory=prepared.graph_memory,
         engine=request.engine or "auto",
         verify=request.verify,

@@ -13,12 +13,39 @@ SCHEMA = "hessent.preflight/1"
 
 @dataclass(frozen=True)
 class PlannedBlock:
-    """One block: its size n, how it would be treated, and the products expected."""
+    """One block: its size n, how it would be treated, and what that takes.
+
+    Attributes
+    ----------
+    name, method : str
+    size, matvecs : int
+        Parameters, and products expected.
+    basis_bytes : int
+        Bytes of the vectors (or of the matrix) kept for it.
+    group_bytes : int
+        Bytes of the data groups' parts of its products, those of one pass.
+    """
 
     name: str
     size: int
     method: str
     matvecs: int
+    basis_bytes: int
+    group_bytes: int
+
+
+@dataclass(frozen=True)
+class ExpectedMemory:
+    """Bytes expected at the peak, for gradient graphs, for vectors and matrices, and for the data groups' parts."""
+
+    graphs: int
+    basis: int
+    groups: int
+
+    @property
+    def total(self) -> int:
+        """All together."""
+        return self.graphs + self.basis + self.groups
 
 
 @dataclass(frozen=True)
@@ -34,7 +61,10 @@ class Preflight:
     blocks : tuple of PlannedBlock
     seconds : float
         Time expected for all products, from one timed product per block.
-    memory_expected, memory_available : int
+    data_groups : int
+        Groups of the data from which its error would be told; 0 where it would not.
+    memory_expected : ExpectedMemory
+    memory_available : int
         Bytes for gradient graphs and vectors.
     problems, notes : tuple of str
         What stands in the way; what was assumed.
@@ -51,7 +81,8 @@ class Preflight:
     engine: str
     blocks: tuple[PlannedBlock, ...]
     seconds: float
-    memory_expected: int
+    data_groups: int
+    memory_expected: ExpectedMemory
     memory_available: int
     problems: tuple[str, ...]
     notes: tuple[str, ...]
@@ -70,8 +101,9 @@ def preflight_table(plan: Preflight) -> Table:
         ("machine", f"{plan.device} · {plan.dtype} · engine {plan.engine} · micro-batch {plan.batch_size:,}"),
         (
             "expected",
-            f"{plan.matvecs:,} products · about {_duration(plan.seconds)} · {_size(plan.memory_expected)}",
+            f"{plan.matvecs:,} products · about {_duration(plan.seconds)} · {_size(plan.memory_expected.total)}",
         ),
+        ("memory", _parts(plan)),
         ("allowed", f"{_size(plan.memory_available)} for gradient graphs and vectors"),
         ("output", plan.output),
     ]
@@ -82,11 +114,28 @@ def preflight_table(plan: Preflight) -> Table:
             Column("size", "size", "count"),
             Column("method", "how", "text"),
             Column("matvecs", "products", "count"),
+            Column("basis", "vectors", audience="people"),
+            Column("basis_bytes", "vectors", "count", audience="programs"),
+            Column("groups", "data groups", audience="people"),
+            Column("group_bytes", "data groups", "count", audience="programs"),
         ),
-        rows=tuple((block.name, block.size, block.method, block.matvecs) for block in plan.blocks),
+        rows=tuple(_row(block) for block in plan.blocks),
         facts=tuple(facts),
         notes=("nothing was measured; without --dry-run this is what would be done (sampled blocks: at first)",),
     )
+
+
+def _row(block: PlannedBlock) -> tuple[str | int, ...]:
+    sizes = _size(block.basis_bytes), block.basis_bytes, _size(block.group_bytes), block.group_bytes
+    return (block.name, block.size, block.method, block.matvecs, *sizes)
+
+
+def _parts(plan: Preflight) -> str:
+    expected = plan.memory_expected
+    parts = f"{_size(expected.graphs)} for gradient graphs · {_size(expected.basis)} for vectors"
+    if plan.data_groups == 0:
+        return parts
+    return f"{parts} · {_size(expected.groups)} for products by {plan.data_groups} data groups"
 
 
 def preflight_document(plan: Preflight) -> dict[str, Any]:
@@ -116,12 +165,26 @@ def preflight_document(plan: Preflight) -> dict[str, Any]:
         "dtype": plan.dtype,
         "engine": plan.engine,
         "blocks": [
-            {"name": block.name, "size": block.size, "method": block.method, "matvecs": block.matvecs}
+            {
+                "name": block.name,
+                "size": block.size,
+                "method": block.method,
+                "matvecs": block.matvecs,
+                "basis_bytes": block.basis_bytes,
+                "group_bytes": block.group_bytes,
+            }
             for block in plan.blocks
         ],
         "matvecs": plan.matvecs,
         "seconds": plan.seconds,
-        "memory": {"expected": plan.memory_expected, "available": plan.memory_available},
+        "data_groups": plan.data_groups or None,
+        "memory": {
+            "expected": plan.memory_expected.total,
+            "graphs": plan.memory_expected.graphs,
+            "basis": plan.memory_expected.basis,
+            "groups": plan.memory_expected.groups,
+            "available": plan.memory_available,
+        },
         "problems": list(plan.problems),
         "notes": list(plan.notes),
     }
@@ -134,4 +197,6 @@ def _duration(seconds: float) -> str:
 
 
 def _size(nbytes: int) -> str:
+    if nbytes == 0:
+        return "–"
     return f"{nbytes / 2**30:.1f} GiB" if nbytes >= 2**30 else f"{max(nbytes / 2**20, 1):.0f} MiB"

@@ -8,7 +8,7 @@ import pytest
 import sample_spectra
 
 from hessent.report.document import to_json
-from hessent.report.preflight import PlannedBlock, Preflight, preflight_document, preflight_table
+from hessent.report.preflight import ExpectedMemory, PlannedBlock, Preflight, preflight_document, preflight_table
 from hessent.report.schema import load_schema
 from hessent.report.terminal import table_lines
 
@@ -26,9 +26,13 @@ def plan():
         device="cpu",
         dtype="float32",
         engine="graph",
-        blocks=(PlannedBlock("conv1", 432, "exact", 435), PlannedBlock("full", 11_173_962, "lanczos", 200)),
+        blocks=(
+            PlannedBlock("conv1", 432, "exact", 435, basis_bytes=10**7, group_bytes=10**6),
+            PlannedBlock("full", 11_173_962, "lanczos", 200, basis_bytes=5 * 2**28, group_bytes=5 * 2**27),
+        ),
         seconds=7200.0,
-        memory_expected=3 * 2**30,
+        data_groups=4,
+        memory_expected=ExpectedMemory(graphs=2**30, basis=5 * 2**28, groups=3 * 2**28),
         memory_available=2**33,
         problems=("'nowhere' does not exist",),
         notes=("stem: cifar, from the shapes",),
@@ -39,6 +43,9 @@ def test_the_plan_follows_its_schema(plan):
     document = json.loads(to_json(preflight_document(plan)))
     jsonschema.validate(document, load_schema("hessent.preflight/1"))
     assert document["matvecs"] == 635
+    assert document["data_groups"] == 4
+    memory = document["memory"]
+    assert memory["expected"] == memory["graphs"] + memory["basis"] + memory["groups"]
 
 
 def test_made_up_data_is_said(plan):
@@ -50,5 +57,22 @@ def test_made_up_data_is_said(plan):
 
 def test_people_see_products_time_memory_and_problems(plan):
     text = "\n".join(line.plain for line in table_lines(preflight_table(plan), 100))
-    for part in ("635 products", "2.0 h", "3.0 GiB", "'nowhere' does not exist", "11,173,962"):
+    for part in (
+        "635 products",
+        "2.0 h",
+        "3.0 GiB",
+        "1.2 GiB",
+        "640 MiB",
+        "by 4 data groups",
+        "'nowhere' does not exist",
+        "11,173,962",
+    ):
         assert part in text
+
+
+def test_without_data_groups_nothing_is_said_of_them(plan):
+    without = dataclasses.replace(plan, data_groups=0)
+    document = preflight_document(without)
+    jsonschema.validate(document, load_schema("hessent.preflight/1"))
+    assert document["data_groups"] is None
+    assert not any("groups" in text for _, text in preflight_table(without).facts)
