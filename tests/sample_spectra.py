@@ -120,6 +120,12 @@ def grouped_lanczos_block(
     )
 
 
+def projected_exact_block(name="layer3.0.bn1", size=600, seed=0, items=(32, 32, 32, 32)):
+    """A large exact block: its groups are projected on a few outliers and Krylov spaces that only they know of."""
+    groups = grouped_lanczos_block(size=size, seed=seed, items=items).groups
+    return dataclasses.replace(exact_block(name, size, seed), groups=groups)
+
+
 def xtrace_block(name="layer2.0.conv1", size=73_728, seed=0, scale=1.0, converged=True, items=None):
     """A block of which only the trace was measured."""
     rng = np.random.default_rng(seed)

@@ -17,6 +17,8 @@ from hessent.spectra.hdf5_guard import GuardedGroup
 from hessent.spectra.hdf5_versions import Readers, read_group
 from hessent.spectra.model import BlockSpectrum, DataGroups, Outliers, ProbeRuns
 
+Float64Array = NDArray[np.float64]
+
 _MULTIPLICITIES = ("whole", "lower bound")
 _MOST_ITEMS = 1 << 48  # of one group of the data: sums and products with it must not overflow
 
@@ -33,7 +35,7 @@ def _read_exact_block(group: GuardedGroup) -> BlockSpectrum:
     eigenvalues = group.reals("eigenvalues", fields["size"])
     _require_ascending(group, "eigenvalues", eigenvalues)
     return BlockSpectrum(
-        method="exact", eigenvalues=eigenvalues, groups=_groups(group, left_out=(fields["size"],)), **fields
+        method="exact", eigenvalues=eigenvalues, groups=_exact_groups(group, fields["size"]), **fields
     )
 
 
@@ -43,19 +45,16 @@ def _read_lanczos_block(group: GuardedGroup) -> BlockSpectrum:
     outliers = None
     if "outliers" in group:
         outliers = read_group(group.group("outliers"), READERS, encoding.OUTLIERS)
+        if len(outliers.values) > fields["size"]:
+            raise group.failure("outliers", f"are {len(outliers.values)} of a block of size {fields['size']}")
     probes = read_group(group.group("probes"), READERS, encoding.PROBES)
-    count = 0 if outliers is None else len(outliers.values)
     return BlockSpectrum(
         method="lanczos",
         outliers=outliers,
         probes=probes,
         lambda_max=group.pair("lambda_max"),
         lambda_min=group.pair("lambda_min"),
-        groups=_groups(
-            group,
-            outliers=(count, count) if count else None,
-            probes=(probes.num_probes, probes.num_steps, probes.num_steps),
-        ),
+        groups=_lanczos_groups(group, 0 if outliers is None else len(outliers.values), probes),
         **fields,
     )
 
@@ -67,7 +66,7 @@ def _read_xtrace_block(group: GuardedGroup) -> BlockSpectrum:
     return BlockSpectrum(
         method="xtrace",
         trace_estimates=estimates,
-        groups=_groups(group, traces=()),
+        groups=_xtrace_groups(group),
         **_block_fields(group, multiplicity="lower bound"),
     )
 
@@ -134,47 +133,77 @@ def _read_data_groups(group: GuardedGroup) -> DataGroups:
     )
 
 
-def _groups(block: GuardedGroup, **expected: tuple[int, ...] | None) -> DataGroups | None:
-    """Read what the groups of the data contribute to a block, where it was kept.
-
-    Parameters
-    ----------
-    block : GuardedGroup
-        The group of the block.
-    **expected : tuple of int or None
-        The arrays that must be there, with their shapes per group of the data (for `probes`, the largest one); any
-        other array but `traces` must not.
-
-    Returns
-    -------
-    DataGroups or None
-    """
+def _exact_groups(block: GuardedGroup, size: int) -> DataGroups | None:
+    """Read the groups of an exact block: eigenvalues without each, or (large blocks) projections of each."""
     if "groups" not in block:
         return None
-    group = block.group("groups")
-    found: DataGroups = read_group(group, READERS, encoding.DATA_GROUPS)
-    for name in ("left_out", "outliers", "probes", "traces"):
-        array, shape = getattr(found, name), expected.get(name)
-        if array is None and shape is not None:
-            raise group.failure(name, "is missing")
-        if array is not None and shape is None and name != "traces":
-            raise group.failure(name, "does not belong to a block of this type")
-        if array is not None and shape is not None and not _agree(name, array.shape[1:], shape):
-            limit = "at most " if name == "probes" else ""
-            raise group.failure(name, f"holds {array.shape[1:]} numbers per group of the data, not {limit}{shape}")
+    group, found = _groups(block)
     if found.left_out is not None:
+        _require_absent(group, outliers=found.outliers, probes=found.probes)
+        _require_shape(group, "left_out", found.left_out, (size,))
         _require_ascending(group, "left_out", found.left_out)
+        return found
+    count = 0 if found.outliers is None else min(found.outliers.shape[1], size - 1)
+    if found.outliers is not None:
+        _require_shape(group, "outliers", found.outliers, (count, count))
+    _require_projections(group, found.probes, (size, size))
     return found
 
 
-def _agree(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """Whether a shape fits: projections on the first steps of the first probes may be smaller, but square."""
-    if name != "probes":
-        return found == expected
-    return found[1] == found[2] and all(0 < one <= most for one, most in zip(found, expected, strict=True))
+def _lanczos_groups(block: GuardedGroup, num_outliers: int, probes: ProbeRuns) -> DataGroups | None:
+    """Read the groups of a sampled block: projections on the spaces of its outliers and of its probes."""
+    if "groups" not in block:
+        return None
+    group, found = _groups(block)
+    _require_absent(group, left_out=found.left_out)
+    if num_outliers:
+        _require_shape(group, "outliers", found.outliers, (num_outliers, num_outliers))
+    else:
+        _require_absent(group, outliers=found.outliers)
+    _require_projections(group, found.probes, (probes.num_probes, probes.num_steps))
+    return found
 
 
-def _require_ascending(group: GuardedGroup, name: str, array: NDArray[np.float64]) -> None:
+def _xtrace_groups(block: GuardedGroup) -> DataGroups | None:
+    """Read the groups of a block of which only the trace was measured: the trace of each."""
+    if "groups" not in block:
+        return None
+    group, found = _groups(block)
+    _require_absent(group, left_out=found.left_out, outliers=found.outliers, probes=found.probes)
+    _require_shape(group, "traces", found.traces, ())
+    return found
+
+
+def _groups(block: GuardedGroup) -> tuple[GuardedGroup, DataGroups]:
+    group = block.group("groups")
+    return group, read_group(group, READERS, encoding.DATA_GROUPS)
+
+
+def _require_absent(group: GuardedGroup, **arrays: Float64Array | None) -> None:
+    for name, array in arrays.items():
+        if array is not None:
+            raise group.failure(name, "does not belong to this block")
+
+
+def _require_shape(group: GuardedGroup, name: str, array: Float64Array | None, shape: tuple[int, ...]) -> None:
+    """Refuse an array that is missing or has not this shape per group of the data."""
+    if array is None:
+        raise group.failure(name, "is missing")
+    if array.shape[1:] != shape:
+        raise group.failure(name, f"holds {array.shape[1:]} numbers per group of the data, not {shape}")
+
+
+def _require_projections(group: GuardedGroup, array: Float64Array | None, most: tuple[int, int]) -> None:
+    """Refuse projections (g, p', m', m') that are missing, empty, not square, or of more than `most` probes, steps."""
+    if array is None:
+        raise group.failure("probes", "is missing")
+    probes, steps, columns = array.shape[1:]
+    if steps != columns or not 0 < probes <= most[0] or not 0 < steps <= most[1]:
+        limit = f"at most {most[0]} square ones of at most {most[1]} steps"
+        raise group.failure("probes", f"holds {array.shape[1:]} projections per group of the data, not {limit}")
+
+
+def _require_ascending(group: GuardedGroup, name: str, array: Float64Array) -> None:
     if (np.diff(array, axis=-1) < 0).any():
         raise group.failure(name, "are not in ascending order")
 

@@ -48,8 +48,8 @@ HOSTILE = [
     (array(f"{EXACT}/groups/left_out", np.zeros((3, 64))), r"shape \(3, 64\), not float64 and \(4, any\)"),
     (array(f"{EXACT}/groups/left_out", np.full((4, 64), np.nan)), "left_out' holds numbers that are not finite"),
     (array(f"{EXACT}/groups/left_out", -np.arange(256.0).reshape(4, 64)), "left_out' are not in ascending order"),
-    (without(f"{EXACT}/groups/left_out"), "groups/left_out' is missing"),
-    (array(f"{EXACT}/groups/outliers", np.zeros((4, 6, 6))), "outliers' does not belong to a block of this type"),
+    (without(f"{EXACT}/groups/left_out"), "groups/probes' is missing"),
+    (array(f"{EXACT}/groups/outliers", np.zeros((4, 6, 6))), "outliers' does not belong to this block"),
     (array(f"{EXACT}/groups/traces", np.zeros(5)), r"shape \(5,\), not float64 and \(4\)"),
     (array(f"{EXACT}/groups/items", np.array([32, 32, 32, 0])), "items' is not two or more group sizes"),
     (array(f"{EXACT}/groups/items", np.array([32, 32, 32, 2**62])), "items' is not two or more group sizes"),
@@ -69,11 +69,14 @@ HOSTILE = [
     (without(f"{SAMPLED}/outliers"), "groups/outliers' does not belong"),
     (
         array(f"{SAMPLED}/groups/probes", np.zeros((4, 5, 8, 8))),
-        r"\(5, 8, 8\) numbers .* not at most \(4, 12, 12\)",
+        r"\(5, 8, 8\) projections .* at most 4 square ones of at most 12 steps",
     ),
-    (array(f"{SAMPLED}/groups/probes", np.zeros((4, 3, 13, 13))), r"\(3, 13, 13\) .* not at most \(4, 12, 12\)"),
-    (array(f"{SAMPLED}/groups/probes", np.zeros((4, 3, 8, 7))), r"\(3, 8, 7\) .* not at most \(4, 12, 12\)"),
-    (array(f"{SAMPLED}/groups/probes", np.zeros((4, 0, 8, 8))), r"\(0, 8, 8\) .* not at most \(4, 12, 12\)"),
+    (
+        array(f"{SAMPLED}/groups/probes", np.zeros((4, 3, 13, 13))),
+        r"\(3, 13, 13\) projections .* not at most 4 square",
+    ),
+    (array(f"{SAMPLED}/groups/probes", np.zeros((4, 3, 8, 7))), r"\(3, 8, 7\) projections .* not at most 4 square"),
+    (array(f"{SAMPLED}/groups/probes", np.zeros((4, 0, 8, 8))), r"\(0, 8, 8\) projections .* not at most 4 square"),
     (array(f"{SAMPLED}/groups/probes", np.zeros((4, 8, 8))), r"\(4, 8, 8\), not float64 and \(4, any, any, any\)"),
     (array(f"{SAMPLED}/groups/left_out", np.zeros((4, 9))), "left_out' does not belong"),
     (array(f"{SAMPLED}/probes/traces", np.zeros(3)), r"shape \(3,\), not float64 and \(4\)"),
@@ -86,6 +89,30 @@ HOSTILE = [
     (attribute(XTRACE, "encoding-type", np.bytes_("lanczos-block")), "probes' is missing"),
     (attribute(XTRACE, "encoding-version", np.bytes_("2")), "is of type 'xtrace-block', version 2"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (without(f"{EXACT}/groups/probes"), "groups/probes' is missing"),
+        (array(f"{EXACT}/groups/outliers", np.zeros((4, 600, 600))), r"\(600, 600\) numbers .* not \(599, 599\)"),
+        (array(f"{EXACT}/groups/outliers", np.zeros((4, 6, 7))), r"\(6, 7\) numbers .* not \(6, 6\)"),
+        (
+            array(f"{EXACT}/groups/probes", np.zeros((4, 1, 601, 601))),
+            "at most 600 square ones of at most 600 steps",
+        ),
+        (array(f"{EXACT}/groups/left_out", np.zeros((4, 600))), "outliers' does not belong to this block"),
+    ],
+)
+def test_projections_of_a_block_formed_whole_fit_it_too(edit, message):
+    whole = to_bytes(sample_spectra.spectrum([sample_spectra.projected_exact_block()]))
+    with pytest.raises(SpectrumFileError, match=message):
+        from_bytes(sealed(edit, whole), where="x")
+
+
+def test_more_outliers_than_parameters_are_refused(content):
+    with pytest.raises(SpectrumFileError, match="outliers' are 6 of a block of size 5"):
+        from_bytes(sealed(attribute(SAMPLED, "size", 5), content), where="x")
 
 
 @pytest.mark.parametrize(("edit", "message"), HOSTILE)

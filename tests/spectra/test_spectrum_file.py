@@ -55,7 +55,7 @@ def assert_same(one, other):
 
 @pytest.mark.parametrize("blocks", [sample_spectra.resnet_blocks, sample_spectra.grouped_blocks])
 def test_reading_returns_what_was_written(blocks):
-    sample = sample_spectra.spectrum(blocks())
+    sample = sample_spectra.spectrum((*blocks(), sample_spectra.projected_exact_block()))
     assert_same(from_bytes(to_bytes(sample), where="x"), sample)
 
 
