@@ -59,6 +59,14 @@ class Basis:
         narrow = vectors.to(self._rows.dtype)
         return torch.bmm(self.rows, narrow[:, :, None])[:, :, 0].double()
 
+    def group_coefficients(self, groups: Tensor) -> Tensor:
+        """Return the inner products of every row with the data groups' products (g, n, p): shape (g, p, j), float64.
+
+        All groups in one pass over the rows, which is what the pass costs.
+        """
+        columns = groups.permute(2, 1, 0).to(self._rows.dtype)  # (p, n, g)
+        return torch.bmm(self.rows, columns).permute(2, 0, 1).double()
+
     def combine(self, coefficients: Tensor) -> Tensor:
         """Return Σ_j c_j q_j for coefficients (p, j): shape (p, n), float64."""
         narrow = coefficients.to(self._rows.dtype)

@@ -2,11 +2,14 @@
 
 For each probe: q_1 = the projected, normalised start vector; then
 
-    w = P H q_j − β_{j−1} q_{j−1},   α_j = q_jᵀ w,   w ← w − α_j q_j,   β_j = ‖w‖,   q_{j+1} = w / β_j
+    w = H q_j − β_{j−1} q_{j−1},   α_j = q_jᵀ w,   w ← P (w − α_j q_j),   β_j = ‖w‖,   q_{j+1} = w / β_j
 
 with P the projector orthogonal to the outliers.  Recurrences and inner products are float64 round products of any
 precision.  While memory allows, w is also orthogonalised against all earlier q (no ghost copies of converged
 eigenvalues); the outliers are projected out at every step in any case, which alone prevents the worst of them.
+
+Where products come with the contributions of data groups, Bᵀ H_G B is built up for the first steps of the kept basis
+B: the jackknife over data groups is derived from it without a further product.
 
 A recurrence that closes (β_j negligible against the operator's scale: the Krylov space is invariant) is padded
 with zeros: a padded node has weight exactly zero.  The test is relative, so a matrix scaled by 1e-14 or 1e4 takes
@@ -24,13 +27,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
+from hessent.curvature.operator import Product
 from hessent.eigensolver.basis import Basis, project_out
 from hessent.eigensolver.requests import Products
-from hessent.measures.quadrature import CONVERGED, steps_taken
 from hessent.spectra.model import ProbeRuns
+
+# Steps whose basis the data groups are projected on: with 50 the jackknife's standard error of the absolute trace was
+# within 15 % of the true one on small trained nets, and the file keeps g·p·m'² numbers.
+GROUP_STEPS = 40
 
 
 class LockstepLanczos:
@@ -45,7 +51,9 @@ class LockstepLanczos:
     dtype : torch.dtype
         Precision of the products, and of stored vectors.
     keep_basis : bool
-        Whether all vectors are kept and orthogonalised against; False keeps the last two.
+        Whether all vectors are kept; False keeps the last two.
+    reorthogonalise : bool
+        Whether new vectors are orthogonalised against all that are kept.
 
     Attributes
     ----------
@@ -53,9 +61,18 @@ class LockstepLanczos:
         Products asked for so far.
     """
 
-    def __init__(self, starts: Tensor, outliers: Tensor | None, *, dtype: torch.dtype, keep_basis: bool) -> None:
+    def __init__(
+        self,
+        starts: Tensor,
+        outliers: Tensor | None,
+        *,
+        dtype: torch.dtype,
+        keep_basis: bool,
+        reorthogonalise: bool = True,
+    ) -> None:
         self._outliers = outliers
         self._keep_basis = keep_basis
+        self._reorthogonalise = reorthogonalise
         self._epsilon = 8 * torch.finfo(dtype).eps
         self._dimension = starts.shape[1] - (0 if outliers is None else outliers.shape[0])
         vectors = project_out(project_out(starts.double(), outliers), outliers)
@@ -70,6 +87,7 @@ class LockstepLanczos:
         self.num_matvecs = 0
         self._alphas: list[NDArray[np.float64]] = []
         self._betas: list[NDArray[np.float64]] = []
+        self._group_columns: list[NDArray[np.float64]] = []  # Bᵀ H_G q_j for each step j, (g, p, j)
 
     @property
     def num_steps(self) -> int:
@@ -92,24 +110,23 @@ class LockstepLanczos:
             self._keep_basis = False
             self._basis.replace(self._basis.rows[:, :1].clone())
 
-    def converged_vectors(self, threshold: float) -> list[Tensor]:
-        """Return the Ritz vectors, shape (n,), of converged Ritz values of magnitude above `threshold`.
+    @property
+    def basis_rows(self) -> Tensor | None:
+        """The vectors of all j steps and the next one, shape (p, j + 1, n), in storage precision.
 
-        Empty where the basis is not kept.
+        None where they are not kept.  After a recurrence closed its vectors are zero.
         """
-        if not self._keep_basis or self.num_steps == 0:
-            return []
-        runs = self.runs()
-        betas = np.column_stack([runs.betas, runs.last_betas])
-        found: list[Tensor] = []
-        for probe in range(self.num_probes):
-            length = steps_taken(betas[probe])
-            nodes, vectors = eigh_tridiagonal(runs.alphas[probe, :length], betas[probe, : length - 1])
-            residuals = betas[probe, length - 1] * np.abs(vectors[-1])
-            wanted = (np.abs(nodes) > threshold) & (residuals <= CONVERGED * np.abs(nodes))
-            rows = self._basis.rows[probe, :length].double()
-            mixing = torch.as_tensor(vectors[:, wanted].T.copy(), dtype=torch.float64, device=rows.device)
-            found += list(mixing @ rows)
+        return self._basis.rows if self._keep_basis else None
+
+    def group_projections(self) -> NDArray[np.float64] | None:
+        """Return Bᵀ H_G B for the first steps, shape (g, p, m', m'); None where groups were not seen."""
+        if not self._group_columns:
+            return None
+        length = len(self._group_columns)
+        shape = (*self._group_columns[0].shape[:2], length, length)
+        found = np.zeros(shape)
+        for j, column in enumerate(self._group_columns):
+            found[:, :, j, : j + 1] = found[:, :, : j + 1, j] = column
         return found
 
     def runs(self) -> ProbeRuns:
@@ -138,26 +155,27 @@ class LockstepLanczos:
             open_probes = np.flatnonzero(self._open)
             if len(open_probes) == 0:
                 return
-            products = torch.zeros_like(self._current)
             self.num_matvecs += len(open_probes)
-            sent = yield self._current[open_probes].T
-            products[open_probes] = sent.T.double()
-            self._step(products)
+            self._step((yield self._current[open_probes].T), open_probes)
 
-    def _step(self, products: Tensor) -> None:
+    def _step(self, product: Product, open_probes: NDArray[np.intp]) -> None:
+        images = self._of_all_probes(product.total.T.double(), open_probes)
+        if product.groups is not None:
+            self._project_groups(product.groups, open_probes)
         previous_betas = self._column(self._betas[-1]) if self._betas else torch.zeros(())
-        w = project_out(products, self._outliers) - previous_betas * self._previous
+        w = images - previous_betas * self._previous
         alphas = (self._current * w).sum(dim=1, keepdim=True)
         w = w - alphas * self._current
-        if self._keep_basis:
+        if self._keep_basis and self._reorthogonalise:
             w = self._basis.orthogonalise(w)
+        # The current vector has no part along the outliers, so α needs no projection before this one.
         w = project_out(w, self._outliers)
         norms = w.norm(dim=1, keepdim=True)
         alpha, beta = alphas[:, 0].cpu().numpy(), norms[:, 0].cpu().numpy()
         self._scale = np.maximum(self._scale, np.abs(alpha))
         # Once the basis spans the whole complement, what is left of w is rounding.  Beside a complement that is
         # nearly zero it may look large, but a step along it would leave the space.
-        exhausted = self._keep_basis and self._basis.count >= self._dimension
+        exhausted = self._keep_basis and self._reorthogonalise and self._basis.count >= self._dimension
         closing = (beta <= self._epsilon * self._scale) | exhausted
         self._scale = np.maximum(self._scale, beta)
         self._open &= ~closing
@@ -168,6 +186,23 @@ class LockstepLanczos:
         self._previous, self._current = self._current, following.to(self._basis.rows.dtype).double()
         if self._keep_basis:
             self._basis.append(self._current)
+
+    def _of_all_probes(self, images: Tensor, open_probes: NDArray[np.intp]) -> Tensor:
+        """Rows for every probe, shape (p, n), from those of the open ones: zeros for the closed."""
+        if len(open_probes) == self.num_probes:
+            return images
+        rows = torch.zeros_like(self._current)
+        rows[open_probes] = images
+        return rows
+
+    def _project_groups(self, groups: Tensor, open_probes: NDArray[np.intp]) -> None:
+        if not self._keep_basis or self.num_steps >= GROUP_STEPS or len(self._group_columns) < self.num_steps:
+            return
+        if len(open_probes) < self.num_probes:
+            spread = groups.new_zeros(*groups.shape[:2], self.num_probes)
+            spread[:, :, open_probes] = groups
+            groups = spread
+        self._group_columns.append(self._basis.group_coefficients(groups).cpu().numpy())
 
     def _column(self, values: NDArray[np.float64]) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float64, device=self._current.device)[:, None]

@@ -6,6 +6,9 @@ and grows again, so memory is bounded by `basis_limit` vectors; without a limit 
 A Krylov space that closes is continued with a fresh random direction, which also finds further copies of multiple
 eigenvalues.
 
+Where products come with the contributions of data groups, Qᵀ H_G Q is built up beside T in the same way: for every
+Ritz vector V of the search, Vᵀ H_G V is known for each group without a further product.
+
 References
 ----------
 K. Wu and H. Simon, "Thick-restart Lanczos method for large symmetric eigenvalue problems", SIAM J. Matrix Anal.
@@ -21,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hessent.curvature.operator import Product
 from hessent.eigensolver.basis import Basis, project_out
 from hessent.eigensolver.requests import Products
 
@@ -28,6 +32,7 @@ Float64Array = NDArray[np.float64]
 
 RESIDUAL_TOLERANCE = 1e-2  # a Ritz pair counts as converged when its residual is below this share of abs(θ)
 _KEPT_SHARE = 0.6  # of the basis limit, at a restart
+_LITTLE_LEFT = 0.1  # share of a vector below which it is orthogonalised once more
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,15 @@ class RitzPairs:
         Orthonormal Ritz vectors as rows, in the order of `values`. Shape (j, n).
     num_matvecs : int
         Products spent.
+    groups : Float64Array or None
+        Vᵀ H_G V for the mean curvature of every data group, shape (g, j, j).
     """
 
     values: Float64Array  # (j,)
     residuals: Float64Array  # (j,)
     vectors: Tensor  # (j, n)
     num_matvecs: int
+    groups: Float64Array | None = None  # (g, j, j)
 
     @property
     def num_converged(self) -> int:
@@ -58,8 +66,9 @@ class RitzPairs:
 
     def leading(self, count: int) -> RitzPairs:
         """Return the `count` pairs of largest abs(θ)."""
+        groups = None if self.groups is None else self.groups[:, :count, :count].copy()
         return RitzPairs(
-            self.values[:count], self.residuals[:count], self.vectors[:count].clone(), self.num_matvecs
+            self.values[:count], self.residuals[:count], self.vectors[:count].clone(), self.num_matvecs, groups
         )
 
 
@@ -90,6 +99,7 @@ class OutlierSearch:
         self._epsilon = 8 * torch.finfo(dtype).eps
         self._fresh = list(fresh.double())
         self._matrix = np.zeros((0, 0))
+        self._groups: Float64Array | None = None  # Qᵀ H_G Q, (g, j, j)
         self._coupling = 0.0  # β between the basis and the next direction
         self._scale = 0.0
         self._num_matvecs = 0
@@ -118,31 +128,34 @@ class OutlierSearch:
             if self._direction is None:
                 return
             product = yield self._direction.T
-            self._step(product.T.double())
+            self._step(product)
 
     def ritz_values(self) -> tuple[Float64Array, Float64Array]:
         """Return Ritz values by falling abs(θ), shape (j,), and the norms of their residuals, shape (j,)."""
         values, vectors = _by_magnitude(self._matrix)
         return values, self._residuals(vectors)
 
-    def _step(self, product: Tensor) -> None:
-        """Add the current direction, whose product with H is `product` (1, n), to the basis."""
+    def _step(self, product: Product) -> None:
+        """Add the current direction, whose product is `product` (n, 1), to the basis."""
         assert self._direction is not None
         self._num_matvecs += 1
         if self._basis.count >= self._limit:
             self._restart()
         self._basis.append(self._direction)
-        row = self._basis.coefficients(product)
-        residual = product - self._basis.combine(row)
-        residual = self._basis.orthogonalise(residual)
+        image = product.total.T.double()
+        row = self._basis.coefficients(image)
+        residual = image - self._basis.combine(row)
+        # One pass leaves rounding relative to the image: only where little of it is left does that show.
+        if float(residual.norm()) < _LITTLE_LEFT * float(image.norm()):
+            residual = self._basis.orthogonalise(residual)
         # The last coefficient in full float64; the others are couplings that orthogonality makes small.
         column = row[0].cpu().numpy()
-        column[-1] = float((self._direction.to(self._basis.rows.dtype).double() * product).sum())
-        size = self._basis.count
-        grown = np.zeros((size, size))
-        grown[:-1, :-1] = self._matrix
-        grown[-1, :] = grown[:, -1] = column
-        self._matrix = grown
+        column[-1] = float((self._direction.to(self._basis.rows.dtype).double() * image).sum())
+        self._matrix = _grown(self._matrix[None], column[None])[0]
+        if product.groups is not None:
+            columns = self._basis.group_coefficients(product.groups)[:, 0].cpu().numpy()
+            before = self._groups if self._groups is not None else np.zeros((len(columns), 0, 0))
+            self._groups = _grown(before, columns)
         self._scale = max(self._scale, float(np.abs(column).max()))
         self._take_direction(residual)
 
@@ -156,6 +169,7 @@ class OutlierSearch:
         kept = max(int(_KEPT_SHARE * self._limit), 1)
         self._basis.replace(_ritz_vectors(vectors[:, :kept], self._basis.rows[0])[None])
         self._matrix = np.diag(values[:kept])
+        self._groups = _rotated(self._groups, vectors[:, :kept])
 
     def _take_direction(self, residual: Tensor) -> None:
         """Normalise the next direction, or draw a fresh one where the Krylov space is closed."""
@@ -173,12 +187,30 @@ class OutlierSearch:
         """Return all Ritz pairs of the current basis."""
         values, vectors = _by_magnitude(self._matrix)
         return RitzPairs(
-            values, self._residuals(vectors), _ritz_vectors(vectors, self._basis.rows[0]), self._num_matvecs
+            values,
+            self._residuals(vectors),
+            _ritz_vectors(vectors, self._basis.rows[0]),
+            self._num_matvecs,
+            _rotated(self._groups, vectors),
         )
 
     def _residuals(self, vectors: Float64Array) -> Float64Array:
         # H Q = Q T + β q eᵀ: the residual of a Ritz pair is β times its last component.
         return self._coupling * np.abs(vectors[-1]) if len(vectors) else np.zeros(0)
+
+
+def _grown(matrices: Float64Array, columns: Float64Array) -> Float64Array:
+    """Border symmetric matrices (g, j − 1, j − 1) by their last columns (g, j): shape (g, j, j)."""
+    size = columns.shape[1]
+    grown = np.zeros((len(matrices), size, size))
+    grown[:, :-1, :-1] = matrices
+    grown[:, -1, :] = grown[:, :, -1] = columns
+    return grown
+
+
+def _rotated(matrices: Float64Array | None, vectors: Float64Array) -> Float64Array | None:
+    """Return Yᵀ M Y for each of the matrices (g, j, j) and columns Y (j, k): shape (g, k, k)."""
+    return None if matrices is None else vectors.T @ matrices @ vectors
 
 
 def _by_magnitude(matrix: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -221,19 +253,35 @@ def absorb(found: RitzPairs, candidates: Tensor) -> Products[RitzPairs]:
     rows = right[singular > 0.1]
     if len(rows) == 0:
         return found
-    product = (yield rows.to(dtype).double().T).T.double()
-    projected = (rows @ product.T).cpu().numpy()
+    product = yield rows.to(dtype).double().T
+    images = product.total.T.double()
+    projected = (rows @ images.T).cpu().numpy()
     values, vectors = _by_magnitude((projected + projected.T) / 2)
     mixing = torch.as_tensor(vectors.T.copy(), device=rows.device)
-    ritz = mixing @ rows
     theta = torch.as_tensor(values, device=rows.device)[:, None]
-    residuals = (mixing @ product - theta * ritz).norm(dim=1).cpu().numpy()
+    ritz = mixing @ rows
+    residuals = (mixing @ images - theta * ritz).norm(dim=1).cpu().numpy()
     good = residuals <= RESIDUAL_TOLERANCE * np.abs(values)
     all_values = np.concatenate([found.values, values[good]])
     order = np.argsort(-np.abs(all_values), kind="stable")
+    vectors_found = torch.cat([found.vectors, ritz.to(dtype)[torch.as_tensor(good)]])[torch.as_tensor(order)]
+    groups = None
+    if found.groups is not None and product.groups is not None:
+        images_of_groups = torch.einsum("gnc,dc->gnd", product.groups.double(), mixing[torch.as_tensor(good)])
+        groups = _with_rows(found, ritz[torch.as_tensor(good)], images_of_groups)[:, order][:, :, order]
     return RitzPairs(
         values=all_values[order],
         residuals=np.concatenate([found.residuals, residuals[good]])[order],
-        vectors=torch.cat([found.vectors, ritz.to(dtype)[torch.as_tensor(good)]])[torch.as_tensor(order)],
+        vectors=vectors_found,
         num_matvecs=found.num_matvecs + rows.shape[0],
+        groups=groups,
     )
+
+
+def _with_rows(found: RitzPairs, rows: Tensor, images: Tensor) -> Float64Array:
+    """Border the group matrices of `found` by rows W (c, n) with images H_G W (g, n, c): shape (g, k + c, k + c)."""
+    assert found.groups is not None
+    beside = torch.einsum("kn,gnc->gkc", found.vectors.double(), images).cpu().numpy()
+    within = torch.einsum("dn,gnc->gdc", rows, images).cpu().numpy()
+    corner = (within + within.transpose(0, 2, 1)) / 2
+    return np.block([[found.groups, beside], [beside.transpose(0, 2, 1), corner]])

@@ -1,7 +1,7 @@
 """How a solver asks for products.
 
-A solver is a generator: it yields the columns V (n, k) it needs multiplied and is sent H V back.  It does not know
-who multiplies.  So one pass over the data can serve the solvers of all blocks, and a test can serve a solver from
+A solver is a generator: it yields the columns V (n, k) it needs multiplied and is sent the `Product` back: H V, and
+what each group of the data contributes to it.  It does not know who multiplies.  So one pass over the data can serve the solvers of all blocks, and a test can serve a solver from
 a dense matrix.
 """
 
@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from hessent.curvature.operator import SymmetricOperator
+from hessent.curvature.operator import Product, SymmetricOperator
 
 Result = TypeVar("Result")
-Products = Generator[Tensor, Tensor, Result]
+Products = Generator[Tensor, Product, Result]
 
 
 def answer(solver: Products[Result], operator: SymmetricOperator) -> Result:
@@ -24,7 +24,7 @@ def answer(solver: Products[Result], operator: SymmetricOperator) -> Result:
     Parameters
     ----------
     solver : generator
-        Yields columns (n, k), receives H V.
+        Yields columns (n, k), receives their `Product`.
     operator : SymmetricOperator
         Who multiplies.
 
@@ -36,7 +36,7 @@ def answer(solver: Products[Result], operator: SymmetricOperator) -> Result:
     try:
         columns = next(solver)
         while True:
-            columns = solver.send(operator.matmat(columns))
+            columns = solver.send(operator.product(columns))
     except StopIteration as finished:
         result: Result = finished.value
         return result

@@ -11,8 +11,12 @@ MAX_SEARCH = 400  # products for outliers
 # Below 4 probes of 40 steps intervals are not honest enough to stop on (coverage 0.80 at 3 × 30).
 FIRST_PROBES = 4
 FIRST_STEPS = 40
+LOOK_STEPS = 20  # of the first look
+LOOK_SEARCH = 20  # products for outliers in the first look with few vectors in memory
+FIRST_TRACE_VECTORS = 20  # for the trace alone; fewer leave the scatter too uncertain to stop on
 _DEFAULT_BUDGET = 300  # products; reaches a few per cent on the gap of trained nets of 2,000–100,000 parameters
 _LARGE_BUDGET = 600
+_LEAST_VECTORS = 320  # that must fit in memory for a joint Krylov space of 4 probes to beat separate ones
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,15 @@ class SolverSettings:
     max_matvecs : int or None
         Budget of products per block, checks included.
     num_probes, num_steps : int or None
-        Fixed by hand; then nothing is adapted.
+        Fixed by hand; with the steps fixed nothing is adapted.
     exact_limit : int
         Largest block that `auto` treats exactly.
     seed : int
         Seed of all start vectors.
     basis_memory : int
         Bytes that the vectors of one block may take.
+    only_trace : bool
+        Whether the trace alone is asked for.
     """
 
     method: str = "auto"
@@ -45,11 +51,16 @@ class SolverSettings:
     exact_limit: int = 2048
     seed: int = 0
     basis_memory: int = 2**30
+    only_trace: bool = False
+
+    def room(self, size: int, itemsize: int) -> int:
+        """Vectors of `size` numbers of `itemsize` bytes that fit in the memory of one block."""
+        return self.basis_memory // (itemsize * size)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """First instalment of products for a sampled block.
+    """First instalment of products for a block sampled with few vectors in memory.
 
     Attributes
     ----------
@@ -64,23 +75,46 @@ class Plan:
     steps: int
 
 
-LOOK = Plan(search=20, probes=4, steps=20)
-
-
 def is_exact(settings: SolverSettings, size: int, spent: int) -> bool:
     """Whether a block of `size` parameters is formed whole, given the products already spent on checks."""
     if settings.method != "auto":
         return settings.method == "exact"
     affordable = settings.max_matvecs is None or spent + size <= settings.max_matvecs
-    # Fixed probes or steps ask for sampling, except where it would cost more than the exact answer.
-    by_hand = settings.num_probes is not None or settings.num_steps is not None
-    limit = first_plan(settings, size, spent) if by_hand else None
-    bound = settings.exact_limit if limit is None else limit.search + limit.probes * limit.steps
+    if settings.only_trace:
+        bound = 2 * FIRST_TRACE_VECTORS
+    elif settings.num_steps is not None:
+        # Fixed steps ask for sampling, except where it would cost more than the exact answer.
+        bound = joint_probes(settings, spent) * settings.num_steps
+    else:
+        bound = settings.exact_limit
     return affordable and size <= bound
 
 
+def is_joint(settings: SolverSettings, size: int, itemsize: int) -> bool:
+    """Whether a sampled block is worked on in one joint Krylov space: wherever its vectors fit in memory."""
+    probes, steps = settings.num_probes or FIRST_PROBES, settings.num_steps or 0
+    return settings.room(size, itemsize) >= max(_LEAST_VECTORS, probes * (steps + 1))
+
+
+def joint_probes(settings: SolverSettings, spent: int) -> int:
+    """Return the number of probes of a joint Krylov space.
+
+    Four: of few products long runs serve the gap better than many probes, whose outliers the joint space shares
+    anyway.  Large budgets afford more, whose interval is narrower at equal error (t quantile 3.2 with 4, 2.4 with
+    8).  On exact Hessians of small trained nets and spectra over 8 decades.
+    """
+    if settings.num_probes is not None:
+        return settings.num_probes
+    if settings.max_matvecs is None:
+        return FIRST_PROBES
+    budget = settings.max_matvecs - spent
+    if budget > _LARGE_BUDGET:
+        return 2 * FIRST_PROBES
+    return max(min(FIRST_PROBES, budget // 12), min(2, budget), 1)
+
+
 def first_plan(settings: SolverSettings, size: int, spent: int) -> Plan:
-    """Split the first instalment of products between outliers and probes.
+    """Split the first instalment of products between outliers and probes, for few vectors in memory.
 
     About two fifths go to the outliers (a third of large budgets): on exact Hessians of small trained nets
     (n ≈ 2,400–3,500) deflation is worth that much while outliers dominate the trace.  A budget too small for

@@ -1,0 +1,168 @@
+"""Block Lanczos: one Krylov space grown from several probes at once, with full orthogonalisation.
+
+The block V_1 spans the b start vectors.  Each step multiplies the current block, orthogonalises the images against the
+whole basis Q = [V_1 … V_j] and takes what is left, orthonormalised, as the next block.  T = Qᵀ H Q is kept whole.  A
+Ritz pair (θ, Q y) has the residual ‖B y_last‖, with B the coupling between the last block and what is left of its
+images.
+
+The joint space holds the Krylov space of every single probe, so it resolves everything that lockstep recurrences of
+the same probes would, and far more eigenpairs converge in it than in any of them: up to b copies of each.
+
+A block loses rank where its images depend on each other or on the basis; it goes on narrower, and ends where nothing
+is left: the space is then invariant.
+
+References
+----------
+G. H. Golub and R. Underwood, "The block Lanczos method for computing eigenvalues", in *Mathematical Software III*, 1977.
+T. Chen, *Lanczos Algorithms for Matrix Functions*, 2024, chapter on block methods.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hessent.curvature.operator import Product
+from hessent.eigensolver.requests import Products
+
+Float64Array = NDArray[np.float64]
+
+_LITTLE_LEFT = 0.1  # share of the images below which they are orthogonalised once more
+
+
+class BlockLanczos:
+    """A block Krylov space that can be made larger.
+
+    Parameters
+    ----------
+    starts : Tensor
+        Start vectors as rows, shape (b, n).
+    dtype : torch.dtype
+        Precision of the products and of stored vectors; T and all small matrices are float64.
+    group_steps : int
+        Blocks on whose space the data groups are projected.
+
+    Attributes
+    ----------
+    num_matvecs : int
+        Products asked for so far.
+    num_steps : int
+        Blocks multiplied so far.
+    matrix : Float64Array
+        T = Qᵀ H Q of the blocks multiplied so far, shape (M, M).
+    groups : Float64Array or None
+        Qᵀ H_G Q on the leading blocks for every data group, shape (g, M', M'); None where products come without.
+    coupling : Float64Array
+        What H takes out of the space: H Q − Q T = V_nextᵀ coupling, shape (r, M).
+    starts : Float64Array
+        Coefficients of the start vectors in the first block, shape (b, r_1).
+    """
+
+    def __init__(self, starts: Tensor, *, dtype: torch.dtype, group_steps: int) -> None:
+        self.num_matvecs = 0
+        self.num_steps = 0
+        self._group_steps = group_steps
+        self.matrix: Float64Array = np.zeros((0, 0))
+        self.groups: Float64Array | None = None
+        self._epsilon = 8 * torch.finfo(dtype).eps
+        self._scale = 0.0
+        self._rows = torch.empty(0, starts.shape[1], dtype=dtype, device=starts.device)
+        self._count = 0
+        self._block, coefficients = self._orthonormal(starts.double(), float(starts.double().norm(dim=1).max()))
+        self.starts = coefficients.T.copy()
+        self.coupling: Float64Array = np.zeros((len(self._block), 0))
+
+    def leading(self, size: int) -> tuple[Float64Array, Float64Array]:
+        """Return T (M', M') of the leading `size` basis vectors, and what couples them to the rest (r', M')."""
+        if size == self._count:
+            return self.matrix, self.coupling
+        return self.matrix[:size, :size], self.matrix[size:, :size]
+
+    @property
+    def closed(self) -> bool:
+        """Whether the space is invariant: it cannot be made larger."""
+        return len(self._block) == 0
+
+    def extend(self, num_steps: int) -> Products[None]:
+        """Multiply up to `num_steps` further blocks.
+
+        Yields
+        ------
+        Tensor
+            The current block, shape (n, r).
+        """
+        for _ in range(num_steps):
+            if self.closed:
+                return
+            self._step((yield self._block.double().T))
+
+    def _step(self, product: Product) -> None:
+        added = len(self._block)
+        self._append(self._block)
+        rows = self._rows[: self._count]
+        images = product.total.T.double()
+        if product.groups is not None and self.num_steps < self._group_steps:
+            self._border_groups(rows, product.groups)
+        norms = images.norm(dim=1)
+        largest = float(norms.max())
+        # Divided by their size, so that no vector over- or underflows in the precision of the basis.
+        size = largest if largest > 0.0 else 1.0
+        coefficients = (images / size).to(rows.dtype) @ rows.T  # (r, M)
+        left = images / size - (coefficients @ rows).double()
+        # One pass leaves rounding relative to the images: only where little of them is left does that show.
+        if bool((left.norm(dim=1) * size < _LITTLE_LEFT * norms).any()):
+            left = left - ((left.to(rows.dtype) @ rows.T) @ rows).double()
+        left = left * size
+        self._scale = max(self._scale, largest)
+        self._border(coefficients.double().cpu().numpy() * size, images)
+        self.num_matvecs += added
+        self.num_steps += 1
+        if self._count >= rows.shape[1]:  # the whole space: what is left is rounding
+            left = torch.zeros_like(left)
+        self._block, coupling = self._orthonormal(left, self._scale)
+        self.coupling = np.zeros((len(self._block), self._count))
+        self.coupling[:, self._count - added :] = coupling
+
+    def _border(self, columns: Float64Array, images: Tensor) -> None:
+        """Add the images' coefficients (r, M) to T; those within the block in full float64."""
+        added = len(columns)
+        before = self._count - added
+        grown = np.zeros((self._count, self._count))
+        grown[:before, :before] = self.matrix
+        grown[before:, :before] = columns[:, :before]
+        grown[:before, before:] = columns[:, :before].T
+        within = (self._block.double() @ images.T).cpu().numpy()
+        grown[before:, before:] = (within + within.T) / 2
+        self.matrix = grown
+
+    def _border_groups(self, rows: Tensor, groups: Tensor) -> None:
+        columns = (rows @ groups.to(rows.dtype)).double().cpu().numpy()  # (g, M, r)
+        added = columns.shape[2]
+        before = self._count - added
+        grown = np.zeros((len(columns), self._count, self._count))
+        if self.groups is not None:
+            grown[:, :before, :before] = self.groups
+        grown[:, :, before:] = columns
+        grown[:, before:, :before] = columns[:, :before].transpose(0, 2, 1)
+        within = columns[:, before:]
+        grown[:, before:, before:] = (within + within.transpose(0, 2, 1)) / 2
+        self.groups = grown
+
+    def _orthonormal(self, vectors: Tensor, scale: float) -> tuple[Tensor, Float64Array]:
+        """Return orthonormal rows (r, n) that span `vectors` (b, n) beyond rounding, and their coefficients (r, b)."""
+        q, triangle = torch.linalg.qr(vectors.T)
+        left, singular, right = torch.linalg.svd(triangle)
+        kept = singular > self._epsilon * scale
+        rows = (q @ left[:, kept]).T.to(self._rows.dtype)
+        return rows, (singular[kept, None] * right[kept]).cpu().numpy()
+
+    def _append(self, block: Tensor) -> None:
+        if self._count + len(block) > len(self._rows):
+            room = max(self._count + self._count // 2, self._count + 8 * len(block))
+            grown = torch.empty(room, self._rows.shape[1], dtype=self._rows.dtype, device=self._rows.device)
+            grown[: self._count] = self._rows[: self._count]
+            self._rows = grown
+        self._rows[self._count : self._count + len(block)] = block
+        self._count += len(block)

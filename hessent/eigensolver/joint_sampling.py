@@ -1,0 +1,163 @@
+"""A block sampled through one joint Krylov space: the default where its vectors fit in memory.
+
+On exact Hessians of small trained nets, at equal products, the error of the trace is two to five times smaller than
+with outliers searched from one vector and probes run beside them (`deflated_sampling`): every probe's vectors help to
+resolve the outliers, and about half of the products end as deflated pairs instead of a third.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hessent.eigensolver.block_lanczos import BlockLanczos
+from hessent.eigensolver.joint_space import JointSpectrum, joint_spectrum
+from hessent.eigensolver.lanczos import GROUP_STEPS
+from hessent.eigensolver.probes import gaussian_vectors
+from hessent.eigensolver.requests import Products
+from hessent.eigensolver.settings import FIRST_STEPS, LOOK_STEPS, MAX_STEPS, SolverSettings, joint_probes
+from hessent.eigensolver.widths import widths
+from hessent.spectra.model import BlockSpectrum, DataGroups
+
+_GROUP_PROBES = (
+    6  # probes whose spaces the data groups are projected on; more changed nothing on small trained nets
+)
+
+_GROWTH = 1.3  # of the steps, between two looks at the interval
+
+
+class JointSampling:
+    """The joint Krylov space of a block's probes, made larger until the tolerance or the budget is met.
+
+    Parameters
+    ----------
+    empty : BlockSpectrum
+        Name, size and everything else that does not depend on the sampling.
+    settings : SolverSettings
+        Tolerance and budget.
+    publish : callable
+        Told every better spectrum.
+    dtype : torch.dtype
+        Precision of the products.
+    device : torch.device
+        Where vectors live.
+    group_items : NDArray[np.int64] or None
+        Items of each data group, shape (g,); None where products come without groups.
+    sampled_fraction : float
+        Share of a finite population that the data is; 0 for an unlimited one.
+    """
+
+    def __init__(
+        self,
+        empty: BlockSpectrum,
+        settings: SolverSettings,
+        publish: Callable[[BlockSpectrum], None],
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        group_items: NDArray[np.int64] | None,
+        sampled_fraction: float,
+    ) -> None:
+        self._empty = empty
+        self._settings = settings
+        self._publish = publish
+        self._itemsize = torch.finfo(dtype).bits // 8
+        self._items = group_items
+        self._sampled_fraction = sampled_fraction
+        self._num_probes = joint_probes(settings, empty.num_matvecs)
+        starts = gaussian_vectors(
+            empty.size, self._num_probes, seed=settings.seed, key=f"{empty.name}/probe", device=device
+        )
+        self._space = BlockLanczos(starts, dtype=dtype, group_steps=GROUP_STEPS)
+
+    @property
+    def matvecs(self) -> int:
+        """Products asked for so far."""
+        return self._space.num_matvecs
+
+    def first_look(self) -> Products[None]:
+        """Get a first estimate with few products."""
+        yield from self._space.extend(min(LOOK_STEPS, self._most_steps()))
+        self._tell(converged=False, status="first look")
+
+    def finish(self) -> Products[None]:
+        """Make the space larger until the tolerance is met, or as large as the budget, the caps or memory allow."""
+        settings = self._settings
+        most = self._most_steps()
+        adaptive = settings.rtol > 0.0 and settings.num_steps is None
+        steps = min(FIRST_STEPS, most) if adaptive else most
+        while True:
+            yield from self._space.extend(steps - self._space.num_steps)
+            spectrum = self._tell(converged=False, status="refining")
+            if widths(spectrum).meets(settings.rtol):
+                self._tell(converged=True, status="tolerance met")
+                return
+            if self._space.num_steps >= most or self._space.closed:
+                self._tell(converged=False, status=self._why_stopped())
+                return
+            steps = min(max(round(_GROWTH * self._space.num_steps), self._space.num_steps + 1), most)
+
+    def _most_steps(self) -> int:
+        """Steps that budget, caps, memory and the settings allow."""
+        settings, probes = self._settings, self._num_probes
+        limits = [settings.basis_memory // (self._itemsize * self._empty.size * probes), self._empty.size]
+        if settings.num_steps is not None:
+            limits.append(settings.num_steps)
+        if settings.max_matvecs is not None:
+            limits.append((settings.max_matvecs - self._empty.num_matvecs) // probes)
+        elif settings.num_steps is None:
+            limits.append(MAX_STEPS)
+        return max(min(limits), 1)
+
+    def _why_stopped(self) -> str:
+        settings = self._settings
+        if settings.num_steps is not None and self._space.num_steps >= settings.num_steps:
+            return "probes and steps as asked"
+        if self._space.closed:
+            return "the Krylov space is invariant"
+        limit = settings.max_matvecs
+        spent = self._empty.num_matvecs + self.matvecs
+        return "budget spent" if limit is not None and spent + self._num_probes > limit else "caps reached"
+
+    def _tell(self, *, converged: bool, status: str) -> BlockSpectrum:
+        spectrum = self._spectrum(converged=converged, status=status)
+        self._publish(spectrum)
+        return spectrum
+
+    def _spectrum(self, *, converged: bool, status: str) -> BlockSpectrum:
+        found = self._read(len(self._space.matrix), self._space.num_steps)
+        return replace(
+            self._empty,
+            num_matvecs=self._empty.num_matvecs + self.matvecs,
+            converged=converged,
+            status=status,
+            outliers=found.outliers,
+            probes=found.runs,
+            lambda_max=found.lambda_max,
+            lambda_min=found.lambda_min,
+            multiplicity="whole" if found.whole else "lower bound",
+            groups=self._groups(found),
+        )
+
+    def _groups(self, found: JointSpectrum) -> DataGroups | None:
+        """Project the data groups on outliers and probes, those of the leading blocks where there are more."""
+        projections = self._space.groups
+        if self._items is None or projections is None:
+            return None
+        if projections.shape[1] < len(self._space.matrix):
+            found = self._read(projections.shape[1], GROUP_STEPS)
+        outliers, probes = found.projected(projections, probes=_GROUP_PROBES, steps=GROUP_STEPS)
+        return DataGroups(
+            items=self._items,
+            sampled_fraction=self._sampled_fraction,
+            outliers=outliers if outliers.shape[1] else None,
+            probes=probes,
+        )
+
+    def _read(self, size: int, num_steps: int) -> JointSpectrum:
+        matrix, coupling = self._space.leading(size)
+        return joint_spectrum(matrix, coupling, self._space.starts, size=self._empty.size, num_steps=num_steps)

@@ -1,0 +1,169 @@
+"""From a block Krylov space to outliers and probe runs, by small dense algebra alone.
+
+Every converged Ritz pair of the joint space is deflated: its eigenvalue is known, so it enters each measure with the
+weight 1 instead of the random weight a probe would give it.  What is left of each probe beside them is isotropic in
+their complement, and a scalar Lanczos recurrence of it, run on T, gives the same coefficients as a recurrence with the
+matrix itself would.
+
+**Multiplicity.**  From b probes at most b copies of an eigenvalue come out.  A cluster of fewer is whole.  A cluster
+of b or more may have further copies, on which the probes have no component left once the found ones are deflated: it
+is left to the probes, whose random weights count all copies without bias, and reported as a lower bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hessent.measures.quadrature import CONVERGED
+from hessent.spectra.model import Outliers, ProbeRuns
+
+Float64Array = NDArray[np.float64]
+
+_SAME = 1e-6  # relative distance below which two Ritz values are copies, whatever their residuals
+_CLOSING = 1e-12  # a coefficient this small beside the largest ends a recurrence in float64
+
+
+@dataclass(frozen=True)
+class JointSpectrum:
+    """What a joint space tells about the spectrum.
+
+    Attributes
+    ----------
+    outliers : Outliers
+        Deflated pairs, ascending, k of them.
+    runs : ProbeRuns
+        Recurrences of the b probes in the complement.
+    lambda_max, lambda_min : tuple of float
+        Extreme Ritz values with their residuals.
+    whole : bool
+        Whether no cluster may have further copies.
+    outlier_vectors : Float64Array
+        Coefficients of the deflated Ritz vectors in the basis Q, shape (M, k).
+    probe_vectors : Float64Array
+        Coefficients of the probes' Krylov vectors in the basis Q, shape (b, M, m).
+    """
+
+    outliers: Outliers
+    runs: ProbeRuns
+    lambda_max: tuple[float, float]
+    lambda_min: tuple[float, float]
+    whole: bool
+    outlier_vectors: Float64Array
+    probe_vectors: Float64Array
+
+    def projected(self, groups: Float64Array, *, probes: int, steps: int) -> tuple[Float64Array, Float64Array]:
+        """Project group matrices Qᵀ H_G Q (g, M, M) on the outliers and on the first steps of the first probes.
+
+        Returns
+        -------
+        tuple of Float64Array
+            Shapes (g, k, k) and (g, p', m', m').
+        """
+        outliers = self.outlier_vectors.T @ groups @ self.outlier_vectors
+        bases = self.probe_vectors[:probes, :, :steps]
+        return outliers, np.stack([basis.T @ groups @ basis for basis in bases], axis=1)
+
+
+def joint_spectrum(
+    matrix: Float64Array, coupling: Float64Array, starts: Float64Array, *, size: int, num_steps: int
+) -> JointSpectrum:
+    """Read a joint space.
+
+    Parameters
+    ----------
+    matrix : Float64Array
+        T = Qᵀ H Q, shape (M, M).
+    coupling : Float64Array
+        What H takes out of the space, shape (r, M).
+    starts : Float64Array
+        Coefficients of the b start vectors in the first block, shape (b, r_1).
+    size : int
+        Number of parameters n.
+    num_steps : int
+        Steps m of the block recurrence.
+
+    Returns
+    -------
+    JointSpectrum
+    """
+    values, vectors = np.linalg.eigh(matrix)
+    residuals = np.linalg.norm(coupling @ vectors, axis=0)
+    deflated, whole = _deflated(values, residuals, len(starts))
+    # One dimension at least is left to the probes.
+    if deflated.sum() >= size:
+        deflated[np.argmin(np.abs(values))] = False
+    rest = ~deflated
+    padding = np.zeros((len(values) - starts.shape[1], len(starts)))
+    within = vectors[:, rest].T @ np.concatenate([starts.T, padding])  # (M − k, b)
+    outside = coupling @ vectors[:, rest]
+    recurrences = [_recurrence(values[rest], outside, start, num_steps) for start in within.T]
+    return JointSpectrum(
+        outliers=Outliers(values[deflated], residuals[deflated]),
+        runs=ProbeRuns(
+            alphas=np.array([alphas for alphas, _, _ in recurrences]),
+            betas=np.array([betas[:-1] for _, betas, _ in recurrences]),
+            last_betas=np.array([betas[-1] for _, betas, _ in recurrences]),
+            # No Ritz value of a probe is known to be simple: those that are have been deflated.
+            simple=np.zeros(0),
+        ),
+        lambda_max=(float(values[-1]), float(residuals[-1])),
+        lambda_min=(float(values[0]), float(residuals[0])),
+        whole=whole,
+        outlier_vectors=vectors[:, deflated],
+        probe_vectors=np.stack([vectors[:, rest] @ basis for _, _, basis in recurrences]),
+    )
+
+
+def _deflated(values: Float64Array, residuals: Float64Array, num_probes: int) -> tuple[NDArray[np.bool_], bool]:
+    """Return which Ritz pairs (ascending) are deflated, and whether no cluster was left out for its size."""
+    converged = residuals <= CONVERGED * np.abs(values)
+    deflated = converged.copy()
+    reach = np.maximum(residuals, _SAME * np.abs(values))
+    touching = np.diff(values) <= np.maximum(reach[1:], reach[:-1])
+    scale = float(np.abs(values).max())
+    whole = True
+    first = 0
+    for last in range(len(values)):
+        if last + 1 < len(values) and touching[last]:
+            continue
+        members = slice(first, last + 1)
+        if converged[members].all() and last + 1 - first >= num_probes:
+            deflated[members] = False
+            # Zero is no outlier: nobody asks for all its copies.
+            whole &= bool(np.abs(values[members]).max() <= _CLOSING * scale)
+        first = last + 1
+    return deflated, whole
+
+
+def _recurrence(
+    values: Float64Array, outside: Float64Array, start: Float64Array, num_steps: int
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Scalar Lanczos on diag(values), orthogonalised twice: alphas (m,), betas (m,), vectors (M, m).
+
+    What H takes out of the joint space, `outside` @ q, counts in the last β alone: no earlier vector leaves it.
+    """
+    alphas, betas = np.zeros(num_steps), np.zeros(num_steps)
+    basis = np.zeros((len(values), num_steps))
+    norm = float(np.linalg.norm(start))
+    scale = float(np.abs(values).max(initial=0.0))
+    if norm <= _CLOSING:
+        return alphas, betas, basis
+    current = start / norm
+    for step in range(num_steps):
+        basis[:, step] = current
+        image = values * current
+        alphas[step] = float(current @ image)
+        kept = basis[:, : step + 1]
+        image = image - kept @ (kept.T @ image)
+        image = image - kept @ (kept.T @ image)
+        beta = float(np.linalg.norm(image))
+        if step == num_steps - 1:
+            beta = float(np.hypot(beta, np.linalg.norm(outside @ current)))
+        if beta <= _CLOSING * scale:
+            break
+        betas[step] = beta
+        current = image / beta
+    return alphas, betas, basis
