@@ -94,7 +94,7 @@ def grouped_lanczos_block(
     def parts(matrix):
         """Cut a matrix into symmetric ones, one per group, of which it is the weighted mean."""
         shape = (len(items), *matrix.shape)
-        deviations = 0.1 * np.abs(np.linalg.eigvalsh(matrix)).max(initial=0.0) * rng.standard_normal(shape)
+        deviations = 0.02 * np.abs(np.linalg.eigvalsh(matrix)).max(initial=0.0) * rng.standard_normal(shape)
         deviations = (deviations + np.swapaxes(deviations, 1, 2)) / np.sqrt(2 * max(len(matrix), 1))
         return matrix + deviations - np.einsum("g,gij->ij", shares, deviations)
 

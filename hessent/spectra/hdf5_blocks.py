@@ -194,7 +194,7 @@ def _require_shape(group: GuardedGroup, name: str, array: Float64Array | None, s
 
 
 def _require_projections(group: GuardedGroup, array: Float64Array | None, most: tuple[int, int]) -> None:
-    """Refuse projections (g, p', m', m') that are missing, empty, not square, or of more than `most` probes, steps."""
+    """Refuse projections (g, p', m', m') that are missing, empty, not square, or of too many probes or steps."""
     if array is None:
         raise group.failure("probes", "is missing")
     probes, steps, columns = array.shape[1:]

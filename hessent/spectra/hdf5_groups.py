@@ -115,7 +115,7 @@ def _read_measures(group: GuardedGroup) -> DerivedMeasures:
         version=group.text("version"),
         estimates=estimates,
         budgets={
-            record["measure"]: group.typed("estimates", record["budget"], _BUDGET_FIELDS)
+            record["measure"]: _budget(group, record["budget"])
             for record in records
             if record["budget"] is not None
         },
@@ -124,6 +124,12 @@ def _read_measures(group: GuardedGroup) -> DerivedMeasures:
 
 def _estimate(record: Mapping[str, Any]) -> Estimate:
     return Estimate(**{field: record[field] for field in ("value", "low", "high", "exact", "reason")})
+
+
+def _budget(group: GuardedGroup, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a budget with its parts in the order in which they are shown; JSON in files has sorted keys."""
+    parts = group.typed("estimates", stored, _BUDGET_FIELDS)
+    return {part: parts[part] for part in _BUDGET_FIELDS}
 
 
 def _read_tensor_probe(group: GuardedGroup) -> TensorProbe:

@@ -183,6 +183,7 @@ def test_measures_are_stored_beside_the_coefficients(tmp_path):
     assert_same(spectrum, sample)
     assert stored == {name: DerivedMeasures(hessent.__version__, estimates, budgets)}
     assert list(stored[name].estimates) == ["trace", "lambda_max", "lambda_min", "entropy"]
+    assert list(stored[name].budgets["trace"]) == ["probes", "quadrature", "data", "precision"]
 
 
 def test_an_unlimited_part_of_a_budget_is_stored_as_not_known(tmp_path):
