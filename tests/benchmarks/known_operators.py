@@ -10,7 +10,11 @@ here: on a diagonal matrix their trace has no variance.
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -20,7 +24,6 @@ from torch import Tensor
 from hessent.curvature.operator import SymmetricOperator
 from hessent.eigensolver.block_solver import BlockSolver
 from hessent.eigensolver.requests import answer
-from hessent.eigensolver.sampling import Sampling
 from hessent.eigensolver.settings import SolverSettings
 from hessent.spectra.model import BlockSpectrum
 
@@ -40,37 +43,27 @@ class DiagonalOperator(SymmetricOperator):
         return (self.diagonal[:, None] * V.to(self.dtype)).to(V.dtype)
 
 
-class ReducedSampling(Sampling):
-    """A sampled block whose start vectors are drawn in the reduced coordinates of a spectrum with many copies."""
+@contextlib.contextmanager
+def reduced_starts(spectrum: KnownSpectrum, seed: int) -> Iterator[None]:
+    """Let every solver draw its start vectors in the reduced coordinates of a spectrum with many copies."""
+    generator = np.random.default_rng(seed)
+    rows: dict[str, Tensor] = {}
 
-    def stand_for(self, spectrum: KnownSpectrum, generator: np.random.Generator) -> None:
-        """Take start vectors of `spectrum` from now on."""
-        self._copies, self._generator = spectrum.copies, generator
-        self._rows: dict[tuple[str, int], Tensor] = {}
+    def draw(size: int, count: int, *, key: str, first: int = 0, **_: Any) -> Tensor:
+        if size != spectrum.size:
+            raise ValueError(f"start vectors of {size} entries were asked for, the spectrum has {spectrum.size}")
+        keys = [f"{key}/{index}" for index in range(first, first + count)]
+        for name in keys:
+            if name not in rows:
+                rows[name] = torch.as_tensor(reduced_start(spectrum.copies, len(rows), generator))
+        return torch.stack([rows[name] for name in keys])
 
-    def _vectors(self, purpose: str, count: int, first: int = 0) -> Tensor:
-        return torch.stack([self._row(purpose, index) for index in range(first, first + count)])
-
-    def _row(self, purpose: str, index: int) -> Tensor:
-        key = purpose, index
-        if key not in self._rows:
-            self._rows[key] = torch.as_tensor(reduced_start(self._copies, len(self._rows), self._generator))
-        return self._rows[key]
-
-
-class ReducedSolver(BlockSolver):
-    """Solves the whole matrix of a spectrum on its reduced diagonal; `size` is that of the whole matrix."""
-
-    def __init__(self, spectrum: KnownSpectrum, settings: SolverSettings, **options: Any) -> None:
-        self._spectrum = spectrum
-        super().__init__("block", ("weight",), spectrum.size, settings, **options)
-
-    def _new_sampling(self) -> Sampling:
-        sampling = super()._new_sampling()
-        sampling.__class__ = ReducedSampling
-        assert isinstance(sampling, ReducedSampling)
-        sampling.stand_for(self._spectrum, np.random.default_rng(self._settings.seed))
-        return sampling
+    solvers = [module for name, module in sys.modules.items() if name.startswith("hessent.eigensolver.")]
+    with contextlib.ExitStack() as patches:
+        for module in solvers:
+            if hasattr(module, "gaussian_vectors"):
+                patches.enter_context(mock.patch.object(module, "gaussian_vectors", draw))
+        yield
 
 
 def reduced_start(copies: np.ndarray, drawn: int, generator: np.random.Generator) -> np.ndarray:
@@ -105,15 +98,17 @@ def solve(spectrum: KnownSpectrum, **settings: Any) -> BlockSpectrum:
     """Return what a sampled solve of the spectrum's matrix ends with."""
     settings.setdefault("method", "lanczos")
     settings.setdefault("rtol", 0.0)
-    options: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
     if spectrum.listed:
-        operator = DiagonalOperator(spectrum.values)
-        solver = BlockSolver("block", ("weight",), spectrum.size, SolverSettings(**settings), **options)
-    else:
-        settings.setdefault("basis_memory", _VECTORS_KEPT * 8 * spectrum.size)
-        kept = np.minimum(spectrum.copies, START_VECTORS)
-        operator = DiagonalOperator(np.repeat(spectrum.values, kept))
-        solver = ReducedSolver(spectrum, SolverSettings(**settings), **options)
+        return _solve(spectrum, spectrum.values, settings)
+    settings.setdefault("basis_memory", _VECTORS_KEPT * 8 * spectrum.size)
+    with reduced_starts(spectrum, settings.get("seed", 0)):
+        return _solve(spectrum, np.repeat(spectrum.values, np.minimum(spectrum.copies, START_VECTORS)), settings)
+
+
+def _solve(spectrum: KnownSpectrum, diagonal: np.ndarray, settings: dict[str, Any]) -> BlockSpectrum:
+    operator = DiagonalOperator(diagonal)
+    chosen = SolverSettings(**settings)
+    solver = BlockSolver("block", ("weight",), spectrum.size, chosen, dtype=operator.dtype, device="cpu")
     answer(solver.first_look(), operator)
     answer(solver.finish(), operator)
     assert solver.spectrum is not None

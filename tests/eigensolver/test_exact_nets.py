@@ -8,14 +8,11 @@ import functools
 
 import numpy as np
 import pytest
-from benchmarks.known_operators import DiagonalOperator, solve
+from benchmarks.known_operators import solve
 from benchmarks.spectra_generator import FAMILIES, of_eigenvalues
 from benchmarks.trials import coverage, median, over_seeds
 from exact_nets import KINDS, exact_net
 
-from hessent.eigensolver.block_solver import BlockSolver
-from hessent.eigensolver.requests import answer
-from hessent.eigensolver.settings import SolverSettings
 from hessent.measures.registry import compute_measures
 
 # Median relative error over seeds, by budget of products.
@@ -71,12 +68,9 @@ def test_the_gap_of_a_hundred_thousand_eigenvalues_is_within_its_bar(family, bud
 
 
 def trace_error(spectrum, seed):
-    operator = DiagonalOperator(spectrum.values)
-    settings = SolverSettings(only_trace=True, max_matvecs=300, rtol=0.0, seed=seed, method="lanczos")
-    solver = BlockSolver("block", ("weight",), spectrum.size, settings, dtype=operator.dtype, device="cpu")
-    answer(solver.finish(), operator)
-    assert operator.num_matvecs == solver.spectrum.num_matvecs <= 300
-    estimate, truth = compute_measures(solver.spectrum)["trace"], spectrum.truth(0.0)["trace"]
+    block = solve(spectrum, only_trace=True, max_matvecs=300, seed=seed)
+    assert block.num_matvecs <= 300
+    estimate, truth = compute_measures(block)["trace"], spectrum.truth(0.0)["trace"]
     return abs(estimate.value / truth - 1), estimate.low <= truth <= estimate.high
 
 
