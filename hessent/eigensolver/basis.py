@@ -60,9 +60,9 @@ class Basis:
         return torch.bmm(self.rows, narrow[:, :, None])[:, :, 0].double()
 
     def group_coefficients(self, groups: Tensor) -> Tensor:
-        """Return the inner products of every row with the data groups' products (g, n, p): shape (g, p, j), float64.
+        """Return the inner products of every row with the groups' products (g, n, p): shape (g, p, j), float64.
 
-        All groups in one pass over the rows, which is what the pass costs.
+        All groups share one pass over the rows.
         """
         columns = groups.permute(2, 1, 0).to(self._rows.dtype)  # (p, n, g)
         return torch.bmm(self.rows, columns).permute(2, 0, 1).double()

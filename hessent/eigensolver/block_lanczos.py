@@ -1,19 +1,20 @@
 """Block Lanczos: one Krylov space grown from several probes at once, with full orthogonalisation.
 
-The block V_1 spans the b start vectors.  Each step multiplies the current block, orthogonalises the images against the
-whole basis Q = [V_1 … V_j] and takes what is left, orthonormalised, as the next block.  T = Qᵀ H Q is kept whole.  A
-Ritz pair (θ, Q y) has the residual ‖B y_last‖, with B the coupling between the last block and what is left of its
-images.
+The block V_1 spans the b start vectors.  Each step multiplies the current block, orthogonalises the images against
+the whole basis Q = [V_1 … V_j] and takes what is left, orthonormalised, as the next block.  T = Qᵀ H Q is kept
+whole.  A Ritz pair (θ, Q y) has the residual ‖B y_last‖, with B the coupling between the last block and what is
+left of its images.
 
 The joint space holds the Krylov space of every single probe, so it resolves everything that lockstep recurrences of
 the same probes would, and far more eigenpairs converge in it than in any of them: up to b copies of each.
 
-A block loses rank where its images depend on each other or on the basis; it goes on narrower, and ends where nothing
-is left: the space is then invariant.
+A block loses rank where its images depend on each other or on the basis; it goes on narrower, and ends where
+nothing is left: the space is then invariant.
 
 References
 ----------
-G. H. Golub and R. Underwood, "The block Lanczos method for computing eigenvalues", in *Mathematical Software III*, 1977.
+G. H. Golub and R. Underwood, "The block Lanczos method for computing eigenvalues", in *Mathematical Software III*,
+1977.
 T. Chen, *Lanczos Algorithms for Matrix Functions*, 2024, chapter on block methods.
 """
 
@@ -70,9 +71,14 @@ class BlockLanczos:
         self._scale = 0.0
         self._rows = torch.empty(0, starts.shape[1], dtype=dtype, device=starts.device)
         self._count = 0
+        self._widths: list[int] = []  # of the blocks multiplied so far
         self._block, coefficients = self._orthonormal(starts.double(), float(starts.double().norm(dim=1).max()))
         self.starts = coefficients.T.copy()
         self.coupling: Float64Array = np.zeros((len(self._block), 0))
+
+    def size_after(self, num_steps: int) -> int:
+        """Return the dimension M of the space after `num_steps` steps."""
+        return sum(self._widths[:num_steps])
 
     def leading(self, size: int) -> tuple[Float64Array, Float64Array]:
         """Return T (M', M') of the leading `size` basis vectors, and what couples them to the rest (r', M')."""
@@ -119,6 +125,7 @@ class BlockLanczos:
         self._border(coefficients.double().cpu().numpy() * size, images)
         self.num_matvecs += added
         self.num_steps += 1
+        self._widths.append(added)
         if self._count >= rows.shape[1]:  # the whole space: what is left is rounding
             left = torch.zeros_like(left)
         self._block, coupling = self._orthonormal(left, self._scale)
@@ -151,7 +158,7 @@ class BlockLanczos:
         self.groups = grown
 
     def _orthonormal(self, vectors: Tensor, scale: float) -> tuple[Tensor, Float64Array]:
-        """Return orthonormal rows (r, n) that span `vectors` (b, n) beyond rounding, and their coefficients (r, b)."""
+        """Return orthonormal rows (r, n) that span `vectors` (b, n) beyond rounding, and coefficients (r, b)."""
         q, triangle = torch.linalg.qr(vectors.T)
         left, singular, right = torch.linalg.svd(triangle)
         kept = singular > self._epsilon * scale

@@ -1,8 +1,8 @@
 """The spectrum of one block: a cheap first look, then work until the tolerance or the budget is met.
 
 Small blocks are formed exactly.  Larger ones are sampled: in one joint Krylov space of all probes where its vectors
-fit in memory, else with outliers first and probes beside them.  Where the trace alone is asked for, XTrace takes the
-place of both.
+fit in memory, else with outliers first and probes beside them.  Where the trace alone is asked for, XTrace takes
+the place of both.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the data groups contribute to a block that was formed whole.
 
-Small blocks: the eigenvalues without each group, exactly.  Larger ones, where g dense eigenvalue problems would cost
-more than they tell: the groups' matrices projected on the outliers and on the Krylov spaces of a few probes, as for a
-sampled block, with the recurrences run on the matrix at hand.
+Small blocks: the eigenvalues without each group, exactly.  Larger ones, where g dense eigenvalue problems would
+cost more than they tell: the groups' matrices projected on the outliers and on the Krylov spaces of a few probes,
+as for a sampled block, with the recurrences run on the matrix at hand.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What to do next with a block of which few vectors fit in memory.
 
 Outliers by Lanczos, probes in their complement, then, while the interval is wider than asked, longer recurrences
-where the quadrature's truncation dominates and more probes where sampling does.  After the first steps of the probes
-the complement is searched for what the outlier run missed (copies of multiple eigenvalues have no component along
-its single start vector); what is found joins the outliers.
+where the quadrature's truncation dominates and more probes where sampling does.  After the first steps of the
+probes the complement is searched for what the outlier run missed (copies of multiple eigenvalues have no component
+along its single start vector); what is found joins the outliers.
 """
 
 from __future__ import annotations

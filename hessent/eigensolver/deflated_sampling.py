@@ -26,11 +26,10 @@ Float64Array = NDArray[np.float64]
 
 _FRESH_DIRECTIONS = 16
 _SEARCH_INSTALMENT = 20
-_GROUP_PROBES = (
-    6  # probes whose spaces the data groups are projected on; more changed nothing on small trained nets
-)
-# Longer vectors are not reorthogonalised: it would cost as much as the products, and with the outliers projected out
-# it changes nothing that the intervals could see.
+# Probes whose spaces the data groups are projected on; more changed nothing on small trained nets.
+_GROUP_PROBES = 6
+# Longer vectors are not reorthogonalised: it would cost as much as the products, and with the outliers projected
+# out it changes nothing that the intervals could see.
 _REORTHOGONALISED = 20_000
 
 

@@ -1,8 +1,8 @@
 """A block sampled through one joint Krylov space: the default where its vectors fit in memory.
 
 On exact Hessians of small trained nets, at equal products, the error of the trace is two to five times smaller than
-with outliers searched from one vector and probes run beside them (`deflated_sampling`): every probe's vectors help to
-resolve the outliers, and about half of the products end as deflated pairs instead of a third.
+with outliers searched from one vector and probes run beside them (`deflated_sampling`): every probe's vectors help
+to resolve the outliers, and about half of the products end as deflated pairs instead of a third.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from hessent.eigensolver.probes import gaussian_vectors
 from hessent.eigensolver.requests import Products
 from hessent.eigensolver.settings import FIRST_STEPS, LOOK_STEPS, MAX_STEPS, SolverSettings, joint_probes
 from hessent.eigensolver.widths import widths
-from hessent.spectra.model import BlockSpectrum, DataGroups
+from hessent.spectra.model import BlockSpectrum, DataGroups, ShorterSpectrum
 
 _GROUP_PROBES = (
     6  # probes whose spaces the data groups are projected on; more changed nothing on small trained nets
 )
 
+_SHORTER = (0.7, 0.5)  # of the steps, to see the truncation by
 _GROWTH = 1.3  # of the steps, between two looks at the interval
 
 
@@ -141,7 +142,14 @@ class JointSampling:
             lambda_min=found.lambda_min,
             multiplicity="whole" if found.whole else "lower bound",
             groups=self._groups(found),
+            shorter=() if self._space.closed else tuple(self._cut(fraction) for fraction in _SHORTER),
         )
+
+    def _cut(self, fraction: float) -> ShorterSpectrum:
+        """What the space gave after a share of its steps."""
+        steps = max(round(fraction * self._space.num_steps), 1)
+        found = self._read(self._space.size_after(steps), steps)
+        return ShorterSpectrum(found.outliers, found.runs)
 
     def _groups(self, found: JointSpectrum) -> DataGroups | None:
         """Project the data groups on outliers and probes, those of the leading blocks where there are more."""

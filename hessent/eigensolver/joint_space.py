@@ -1,13 +1,14 @@
 """From a block Krylov space to outliers and probe runs, by small dense algebra alone.
 
-Every converged Ritz pair of the joint space is deflated: its eigenvalue is known, so it enters each measure with the
-weight 1 instead of the random weight a probe would give it.  What is left of each probe beside them is isotropic in
-their complement, and a scalar Lanczos recurrence of it, run on T, gives the same coefficients as a recurrence with the
-matrix itself would.
+Every converged Ritz pair of the joint space is deflated: its eigenvalue is known, so it enters each measure with
+the weight 1 instead of the random weight a probe would give it.  What is left of each probe beside them is
+isotropic in their complement, and a scalar Lanczos recurrence of it, run on T, gives the same coefficients as a
+recurrence with the matrix itself would.
 
-**Multiplicity.**  From b probes at most b copies of an eigenvalue come out.  A cluster of fewer is whole.  A cluster
-of b or more may have further copies, on which the probes have no component left once the found ones are deflated: it
-is left to the probes, whose random weights count all copies without bias, and reported as a lower bound.
+**Multiplicity.**  From b probes at most b copies of an eigenvalue come out.  A cluster of fewer is whole.  A
+cluster of b or more may have further copies, on which the probes have no component left once the found ones are
+deflated: it is left to the probes, whose random weights count all copies without bias, and reported as a lower
+bound.
 """
 
 from __future__ import annotations

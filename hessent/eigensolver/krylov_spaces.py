@@ -70,7 +70,8 @@ class KrylovSpaces:
         betas = np.append(self.runs.betas[probe], self.runs.last_betas[probe])
         length = steps_taken(betas)
         nodes, vectors = eigh_tridiagonal(self.runs.alphas[probe, :length], betas[: length - 1])
-        return nodes, vectors, betas[length - 1] * np.abs(vectors[-1])
+        residuals: Float64Array = betas[length - 1] * np.abs(vectors[-1])
+        return np.asarray(nodes, np.float64), np.asarray(vectors, np.float64), residuals
 
 
 def _mixed(coefficients: Float64Array, rows: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ with P the projector orthogonal to the outliers.  Recurrences and inner products
 precision.  While memory allows, w is also orthogonalised against all earlier q (no ghost copies of converged
 eigenvalues); the outliers are projected out at every step in any case, which alone prevents the worst of them.
 
-Where products come with the contributions of data groups, Bᵀ H_G B is built up for the first steps of the kept basis
-B: the jackknife over data groups is derived from it without a further product.
+Where products come with the contributions of data groups, Bᵀ H_G B is built up for the first steps of the kept
+basis B: the jackknife over data groups is derived from it without a further product.
 
 A recurrence that closes (β_j negligible against the operator's scale: the Krylov space is invariant) is padded
 with zeros: a padded node has weight exactly zero.  The test is relative, so a matrix scaled by 1e-14 or 1e4 takes
@@ -34,8 +34,8 @@ from hessent.eigensolver.basis import Basis, project_out
 from hessent.eigensolver.requests import Products
 from hessent.spectra.model import ProbeRuns
 
-# Steps whose basis the data groups are projected on: with 50 the jackknife's standard error of the absolute trace was
-# within 15 % of the true one on small trained nets, and the file keeps g·p·m'² numbers.
+# Steps whose basis the data groups are projected on: with 50 the jackknife's standard error of the absolute trace
+# was within 15 % of the true one on small trained nets, and the file keeps g·p·m'² numbers.
 GROUP_STEPS = 40
 
 

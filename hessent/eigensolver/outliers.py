@@ -279,7 +279,7 @@ def absorb(found: RitzPairs, candidates: Tensor) -> Products[RitzPairs]:
 
 
 def _with_rows(found: RitzPairs, rows: Tensor, images: Tensor) -> Float64Array:
-    """Border the group matrices of `found` by rows W (c, n) with images H_G W (g, n, c): shape (g, k + c, k + c)."""
+    """Border the groups' matrices by rows W (c, n) with images H_G W (g, n, c): shape (g, k + c, k + c)."""
     assert found.groups is not None
     beside = torch.einsum("kn,gnc->gkc", found.vectors.double(), images).cpu().numpy()
     within = torch.einsum("dn,gnc->gdc", rows, images).cpu().numpy()

@@ -1,8 +1,8 @@
 """How a solver asks for products.
 
 A solver is a generator: it yields the columns V (n, k) it needs multiplied and is sent the `Product` back: H V, and
-what each group of the data contributes to it.  It does not know who multiplies.  So one pass over the data can serve the solvers of all blocks, and a test can serve a solver from
-a dense matrix.
+what each group of the data contributes to it. It does not know who multiplies. So one pass over the data can serve
+the solvers of all blocks, and a test can serve a solver from a dense matrix.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Running the solvers of all blocks against one engine.
 
-Where gradient graphs are kept between passes, one block advances at a time: always the one with the widest interval,
-until it has published a better spectrum.  Where every pass rebuilds the graphs, all solvers advance together, so that
-one pass over the data serves every block.  Between passes the caller may stop the work; what was published until then
-stands.
+Where gradient graphs are kept between passes, one block advances at a time: always the one with the widest
+interval, until it has published a better spectrum.  Where every pass rebuilds the graphs, all solvers advance
+together, so that one pass over the data serves every block.  Between passes the caller may stop the work; what was
+published until then stands.
 """
 
 from __future__ import annotations

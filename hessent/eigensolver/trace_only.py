@@ -12,8 +12,8 @@ More vectors can be added later: Q and R are extended, nothing is computed twice
 
 References
 ----------
-E. N. Epperly, J. A. Tropp and R. J. Webber, "XTrace: making the most of every sample in stochastic trace estimation",
-SIAM J. Matrix Anal. Appl. 45, 2024.
+E. N. Epperly, J. A. Tropp and R. J. Webber, "XTrace: making the most of every sample in stochastic trace
+estimation", SIAM J. Matrix Anal. Appl. 45, 2024.
 """
 
 from __future__ import annotations

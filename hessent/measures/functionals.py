@@ -31,15 +31,15 @@ import scipy  # its parts load on first use: a table of a ready file needs none 
 from numpy.typing import NDArray
 
 from hessent.estimate import Estimate
-from hessent.measures.quadrature import Rule, gauss_rules, with_exact_weights
-from hessent.spectra.model import BlockSpectrum, ProbeRuns
+from hessent.measures.quadrature import exact_rules
+from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns
 
 Float64Array = NDArray[np.float64]
 SpectralFunction = Callable[[Float64Array], Float64Array]
 Functional = Callable[[Float64Array], float]
 
 AVERAGED_RULES = 6
-_FRACTIONS = (1.0, 0.7, 0.5)
+_SHARES = (0.7, 0.5)
 _SHORT_RUN = 100
 _SHORT_RUN_FACTOR = 1.5
 ONLY_TRACE = "only the trace was asked for"
@@ -129,28 +129,23 @@ class SpectralSums:
             self._exact = self._apply(block.eigenvalues, np.ones(block.size))
             return
         assert block.probes is not None
-        outliers = block.outliers.values if block.outliers is not None else np.zeros(0)
-        self._fixed = self._apply(outliers, np.ones(len(outliers)))
-        self._dimension = block.size - len(outliers)
-        self._simple = block.probes.simple
-        self._num_steps = block.probes.num_steps
         self._closed = bool((block.probes.last_betas == 0.0).all())
-        # (fractions, probes, functions): sums over the complement for recurrences cut at m, 0.7 m and m / 2.
-        self._sampled = np.array([self._averaged(block.probes, fraction) for fraction in _FRACTIONS])
+        self._num_steps = block.probes.num_steps
+        self._fixed, self._sampled = self._sums(block.size, block.outliers, block.probes)
+        self._shorter = [] if self._closed else self._cut(block)
 
     def spread(self, functional: Functional) -> Spread:
         """Evaluate a functional of the sums and the parts of its half-width."""
         if self._exact is not None:
             value = functional(self._exact)
             return Spread(value, 0.0, 0.0, abs(functional(self._noisy(self._exact)) - value))
-        full = self._sampled[0]
-        value = functional(self._fixed + full.mean(axis=0))
-        precision = abs(functional(self._noisy(self._fixed + full.mean(axis=0))) - value)
-        shorter = [functional(self._fixed + part.mean(axis=0)) for part in self._sampled[1:]]
-        truncation = 0.0 if self._closed else max(abs(value - other) for other in shorter)
+        full = self._fixed + self._sampled.mean(axis=0)
+        value = functional(full)
+        precision = abs(functional(self._noisy(full)) - value)
+        truncation = max((abs(value - functional(sums)) for sums in self._shorter), default=0.0)
         if self._num_steps < _SHORT_RUN:
             truncation *= _SHORT_RUN_FACTOR
-        return Spread(value, self._sampling(functional, full), truncation, precision)
+        return Spread(value, self._sampling(functional, self._sampled), truncation, precision)
 
     def estimate(self, functional: Functional, *, floor: float = -math.inf, ceiling: float = math.inf) -> Estimate:
         """Return the functional as an Estimate, its interval cut to what is possible at all."""
@@ -172,19 +167,33 @@ class SpectralSums:
         variance = (count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum())
         return t_quantile(count) * math.sqrt(variance)
 
-    def _averaged(self, probes: ProbeRuns, fraction: float) -> Float64Array:
-        """Sums over the complement per probe, averaged over the last rules up to a share of the steps."""
-        longest = max(round(fraction * probes.num_steps), 1)
-        # At the end of closed recurrences the rules are the measures themselves: shorter ones would spoil them.
-        averaged_rules = 1 if self._closed and fraction == 1.0 else AVERAGED_RULES
-        lengths = range(max(longest - averaged_rules + 1, 1), longest + 1)
-        sums = [self._of_rules(gauss_rules(probes, length)) for length in lengths]
-        averaged: Float64Array = np.mean(sums, axis=0)
-        return averaged
+    def _cut(self, block: BlockSpectrum) -> list[Float64Array]:
+        """Whole sums (functions,) after fewer steps: of the joint space, else of each recurrence cut by itself."""
+        assert block.probes is not None
+        if block.shorter:
+            parts = [self._sums(block.size, cut.outliers, cut.probes) for cut in block.shorter]
+        else:
+            parts = [self._sums(block.size, block.outliers, block.probes, share) for share in _SHARES]
+        return [fixed + sampled.mean(axis=0) for fixed, sampled in parts]
 
-    def _of_rules(self, rules: Sequence[Rule]) -> Float64Array:
-        exact = with_exact_weights(rules, self._dimension, self._simple)
-        return np.array([self._dimension * self._apply(rule.nodes, rule.weights) for rule in exact])
+    def _sums(
+        self, size: int, outliers: Outliers | None, probes: ProbeRuns, share: float = 1.0
+    ) -> tuple[Float64Array, Float64Array]:
+        """Sums over the outliers (functions,), and over the complement per probe (p, functions).
+
+        The latter are averaged over the last rules up to a share of the steps.
+        """
+        known = outliers.values if outliers is not None else np.zeros(0)
+        dimension = size - len(known)
+        longest = max(round(share * probes.num_steps), 1)
+        # At the end of closed recurrences the rules are the measures themselves: shorter ones would spoil them.
+        averaged_rules = 1 if self._closed and share == 1.0 else AVERAGED_RULES
+        lengths = range(max(longest - averaged_rules + 1, 1), longest + 1)
+        sums = [
+            [dimension * self._apply(rule.nodes, rule.weights) for rule in exact_rules(probes, length, dimension)]
+            for length in lengths
+        ]
+        return self._apply(known, np.ones(len(known))), np.mean(sums, axis=0)
 
     def _noisy(self, sums: Float64Array) -> Float64Array:
         """The second half of the sums: those under noise."""

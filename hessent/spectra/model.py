@@ -70,6 +70,22 @@ class ProbeRuns:
         return int(self.alphas.shape[1])
 
 
+@dataclass(frozen=True)
+class ShorterSpectrum:
+    """What the same probes of a joint Krylov space gave after fewer steps: it shows the quadrature's truncation.
+
+    Attributes
+    ----------
+    outliers : Outliers
+        Deflated pairs by then.
+    probes : ProbeRuns
+        Recurrences in their complement.
+    """
+
+    outliers: Outliers
+    probes: ProbeRuns
+
+
 @dataclass(frozen=True, eq=False)
 class DataGroups:
     """What the groups of the data contribute to a block's curvature, for the delete-a-group jackknife.
@@ -148,6 +164,9 @@ class BlockSpectrum:
         "whole" where every eigenvalue found has all its copies; "lower bound" where further copies may be missing.
     groups : DataGroups or None
         What each group of the data contributes; None where it was not kept.
+    shorter : tuple of ShorterSpectrum
+        The block after about 0.7 and 0.5 of the steps, where its probes share a Krylov space; empty where they do
+        not (each recurrence can then be cut by itself).
     """
 
     name: str
@@ -167,6 +186,7 @@ class BlockSpectrum:
     noise_floor: float = 0.0
     multiplicity: str = "whole"
     groups: DataGroups | None = None
+    shorter: tuple[ShorterSpectrum, ...] = ()
 
 
 @dataclass(frozen=True)
