@@ -16,6 +16,7 @@ import math
 
 import numpy as np
 import scipy  # its parts load on first use: a table of a ready file needs none of them
+from numpy.typing import NDArray
 
 from hessent.estimate import Estimate
 from hessent.measures.entropy import entropy_gap
@@ -24,6 +25,8 @@ from hessent.measures.quadrature import gauss_rules
 from hessent.measures.ratios import tau
 from hessent.measures.trace import lambda_max, lambda_min
 from hessent.spectra.model import BlockSpectrum
+
+Float64Array = NDArray[np.float64]
 
 _LARGEST_LOG = 600.0  # ln k beyond which double precision ends
 
@@ -46,20 +49,21 @@ def largest_gap(log_k: float, size: int) -> float:
     if size < 2 or log_k <= 0.0:
         return 0.0
     if size <= 4096:
-        return float(max(_gap_with(j, log_k, size) for j in range(1, size)))
+        return float(_gap_with(np.arange(1.0, size), log_k, size).max())
     # In ln j the gap has one maximum; its integer neighbours decide.
     best = scipy.optimize.minimize_scalar(
-        lambda t: -_gap_with(math.exp(t), log_k, size), bounds=(0.0, math.log(size - 1)), method="bounded"
+        lambda t: -float(_gap_with(np.exp(t), log_k, size)), bounds=(0.0, math.log(size - 1)), method="bounded"
     )
-    middle = math.exp(float(best.x))
-    around = {min(max(int(middle) + shift, 1), size - 1) for shift in (-1, 0, 1, 2)}
-    return float(max(_gap_with(j, log_k, size) for j in around))
+    middle = math.floor(math.exp(float(best.x)))
+    around = np.clip(np.array([middle - 1.0, middle, middle + 1.0, middle + 2.0]), 1, size - 1)
+    return float(_gap_with(around, log_k, size).max())
 
 
-def _gap_with(j: float, log_k: float, size: int) -> float:
+def _gap_with(j: Float64Array, log_k: float, size: int) -> Float64Array:
     """Gap of j eigenvalues at k and n − j at 1, without overflow: everything divided by k."""
     rest = (size - j) * math.exp(-log_k)
-    return j * log_k / (j + rest) - log_k - math.log((j + rest) / size)
+    gap: Float64Array = j * log_k / (j + rest) - log_k - np.log((j + rest) / size)
+    return gap
 
 
 def condition_for_gap(gap: float, size: int) -> float:

@@ -101,7 +101,17 @@ def gauss_rules(probes: ProbeRuns, num_steps: int) -> list[Rule]:
     return kept[num_steps]
 
 
+def exact_rules(probes: ProbeRuns, num_steps: int, dimension: int) -> list[Rule]:
+    """Return the Gauss rules at `num_steps` steps with exact weights put in; kept as long as the runs are."""
+    kept = _EXACT_RULES.setdefault(probes, {})
+    if (num_steps, dimension) not in kept:
+        rules = gauss_rules(probes, num_steps)
+        kept[num_steps, dimension] = with_exact_weights(rules, dimension, probes.simple)
+    return kept[num_steps, dimension]
+
+
 _RULES: WeakKeyDictionary[ProbeRuns, dict[int, list[Rule]]] = WeakKeyDictionary()
+_EXACT_RULES: WeakKeyDictionary[ProbeRuns, dict[tuple[int, int], list[Rule]]] = WeakKeyDictionary()
 
 
 def with_exact_weights(rules: Sequence[Rule], dimension: int, simple: Float64Array | None = None) -> list[Rule]:
