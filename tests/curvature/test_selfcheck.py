@@ -11,7 +11,13 @@ from hessent.curvature.blocks import resolve_blocks
 from hessent.curvature.containers import HalvedBatches
 from hessent.curvature.engine import HessianEngine
 from hessent.curvature.problem import Problem
-from hessent.curvature.selfcheck import OperatorCheck, check_derivative, measure_noise, require_sound
+from hessent.curvature.selfcheck import (
+    PRODUCTS_PER_BLOCK,
+    OperatorCheck,
+    check_derivative,
+    measure_noise,
+    require_sound,
+)
 from hessent.curvature.support import refuse_unsupported
 from hessent.errors import ArchitectureError, DataError, NonFiniteError, SelfCheckError
 
@@ -120,3 +126,46 @@ def test_halved_batches_hold_the_same_samples():
     assert [len(part) for part, _ in parts] == [4, 2, 1]
     assert torch.equal(torch.cat([part for part, _ in parts]), X)
     assert torch.equal(torch.cat([part for _, part in parts]), y)
+
+
+def _scaled_by(factor: float) -> HessianEngine:
+    """A linear model whose matrix is known to be that of factor 1, times the factor."""
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return factor * nn.functional.mse_loss(outputs, targets)
+
+    generator = torch.Generator().manual_seed(2)
+    X, y = torch.randn(12, 5, generator=generator), torch.randn(12, 1, generator=generator)
+    problem = Problem(nn.Linear(5, 1), loss, [(X, y)], dtype=torch.float64)
+    problem.measure_loss()
+    return HessianEngine(problem, memory=2**30, engine="retained")
+
+
+def test_the_noise_floor_is_the_root_mean_square_eigenvalue_of_the_noise():
+    engine, recut = _scaled_by(1.0), _scaled_by(1.001)
+    blocks = resolve_blocks(engine.problem.model, engine.problem.parameters, ["parameter"], full=True)
+    generator = torch.Generator().manual_seed(0)
+    checks = [measure_noise(engine, recut, blocks, generator) for _ in range(400)]
+    for block in blocks:
+        matrix = engine.operator(block).matmat(torch.eye(block.size, dtype=torch.float64))
+        expected = 1e-3 * float(matrix.norm()) / block.size**0.5
+        found = torch.tensor([check.noise_floor[block.name] for check in checks])
+        assert float(found.square().mean().sqrt()) == pytest.approx(expected, rel=0.1), block.name
+        assert all(check.noise[block.name] == pytest.approx(1e-3, rel=1e-6) for check in checks)
+
+
+def test_the_check_counts_the_products_it_asks_for():
+    engine, recut = _scaled_by(1.0), _scaled_by(1.0)
+    blocks = resolve_blocks(engine.problem.model, engine.problem.parameters, ["parameter"], full=True)
+    asked = dict.fromkeys((block.name for block in blocks), 0)
+    for served in (engine, recut):
+        original = served.products
+
+        def counting(requests, original=original):
+            for block, columns in requests:
+                asked[block.name] += columns.shape[1]
+            return original(requests)
+
+        served.products = counting
+    check = measure_noise(engine, recut, blocks, torch.Generator().manual_seed(0))
+    assert check.matvecs == asked == dict.fromkeys(asked, PRODUCTS_PER_BLOCK)
