@@ -29,6 +29,8 @@ XTRACE_BLOCK: Encoding = ("xtrace-block", "1")
 OUTLIERS: Encoding = ("outliers", "1")
 PROBES: Encoding = ("probes", "1")
 DATA_GROUPS: Encoding = ("data-groups", "1")
+SHORTER: Encoding = ("shorter", "1")
+SHORTER_SPECTRUM: Encoding = ("shorter-spectrum", "1")
 MEASURES: Encoding = ("measures", "1")
 TENSOR_PROBE: Encoding = ("tensor-probe", "1")
 

@@ -212,3 +212,9 @@ class GuardedGroup:
             self._budget.spend(entries * dataset.dtype.itemsize)
         except ValueError as error:
             raise self.failure(name, str(error)) from error
+
+
+def require_ascending(group: GuardedGroup, name: str, array: NDArray[np.float64]) -> None:
+    """Refuse the array `name` of a group unless the numbers ascend along its last axis."""
+    if (np.diff(array, axis=-1) < 0).any():
+        raise group.failure(name, "are not in ascending order")

@@ -21,7 +21,15 @@ from hessent.spectra import encoding
 from hessent.spectra.atomic_file import write_atomically
 from hessent.spectra.derived import Budget
 from hessent.spectra.hdf5_packing import mark, new_group, put, write_arrays, write_json
-from hessent.spectra.model import BlockSpectrum, DataGroups, Outliers, ProbeRuns, Spectrum, TensorProbe
+from hessent.spectra.model import (
+    BlockSpectrum,
+    DataGroups,
+    Outliers,
+    ProbeRuns,
+    ShorterSpectrum,
+    Spectrum,
+    TensorProbe,
+)
 
 Measures = Mapping[str, Mapping[str, Estimate]]  # block name -> measure -> estimate
 Budgets = Mapping[str, Mapping[str, Budget]]  # block name -> measure -> part -> half-width
@@ -138,6 +146,8 @@ def _write_block(parent: h5py.Group, key: str, block: BlockSpectrum) -> None:
     write_json(group, "parameters", block.parameters)
     if block.probes is not None:
         _write_probes(new_group(group, "probes", encoding.PROBES), block.probes)
+    if block.shorter:
+        _write_shorter(new_group(group, "shorter", encoding.SHORTER), block.shorter)
 
 
 def _write_outliers(group: h5py.Group, outliers: Outliers) -> None:
@@ -153,6 +163,13 @@ def _write_probes(group: h5py.Group, probes: ProbeRuns) -> None:
         simple=probes.simple,
         traces=probes.traces,
     )
+
+
+def _write_shorter(group: h5py.Group, shorter: tuple[ShorterSpectrum, ...]) -> None:
+    for index, spectrum in enumerate(shorter):
+        part = new_group(group, f"{index:03d}", encoding.SHORTER_SPECTRUM)
+        _write_outliers(new_group(part, "outliers", encoding.OUTLIERS), spectrum.outliers)
+        _write_probes(new_group(part, "probes", encoding.PROBES), spectrum.probes)
 
 
 def _write_data_groups(group: h5py.Group, groups: DataGroups) -> None:
