@@ -14,6 +14,7 @@ from hessent.spectra.model import (
     LossInfo,
     Outliers,
     ProbeRuns,
+    ShorterSpectrum,
     Spectrum,
     TensorProbe,
 )
@@ -124,6 +125,17 @@ def projected_exact_block(name="layer3.0.bn1", size=600, seed=0, items=(32, 32, 
     """A large exact block: its groups are projected on a few outliers and Krylov spaces that only they know of."""
     groups = grouped_lanczos_block(size=size, seed=seed, items=items).groups
     return dataclasses.replace(exact_block(name, size, seed), groups=groups)
+
+
+def joint_block(name="layer3.0.conv1", seed=0):
+    """A sampled block whose probes shared a Krylov space: it was looked at after fewer steps, too."""
+    block = grouped_lanczos_block(name, seed=seed)
+    cuts = [lanczos_block(seed=seed + 7, num_outliers=4), lanczos_block(seed=seed + 8, num_outliers=0)]
+    shorter = tuple(
+        ShorterSpectrum(cut.outliers, dataclasses.replace(cut.probes, simple=np.zeros(0))) for cut in cuts
+    )
+    fewer = dataclasses.replace(block.groups, outliers=block.groups.outliers[:, -3:, -3:])
+    return dataclasses.replace(block, shorter=shorter, groups=fewer)
 
 
 def xtrace_block(name="layer2.0.conv1", size=73_728, seed=0, scale=1.0, converged=True, items=None):

@@ -102,7 +102,8 @@ class DataGroups:
     left_out : Float64Array or None
         All eigenvalues, ascending, of the curvature without group G, (N H − n_G H_G) / (N − n_G). Shape (g, n).
     outliers : Float64Array or None
-        Vᵀ H_G V with V the vectors of the deflated space, in any one order. Shape (g, k, k).
+        Vᵀ H_G V with V the vectors of the deflated space, or of that after fewer steps (k is then another than that
+        of the block), in any one order. Shape (g, k, k).
     probes : Float64Array or None
         Bᵀ H_G B with B the first m' Krylov vectors of each of the first p' probes. Shape (g, p', m', m').
     traces : Float64Array or None

@@ -48,6 +48,7 @@ def test_version_1_with_optional_members_holds_what_was_written():
         ("layer3.0.bn1", "exact", "whole"),
         ("layer2.0.conv1", "xtrace", "lower bound"),
         ("layer2.1.conv1", "lanczos", "whole"),
+        ("layer3.0.conv1", "lanczos", "lower bound"),
         ("full", "lanczos", "whole"),
     ]
     exact, full, trace = (spectrum.block(name) for name in ("layer1.0.bn1", "full", "layer2.0.conv1"))
@@ -65,6 +66,10 @@ def test_version_1_with_optional_members_holds_what_was_written():
     assert trace.trace_estimates.sum() == pytest.approx(599.7913037838143, rel=1e-14)
     assert trace.groups.sampled_fraction == 0.25
     assert spectrum.block("layer2.1.conv1").groups is None
+    joint = spectrum.block("layer3.0.conv1")
+    assert [len(shorter.outliers.values) for shorter in joint.shorter] == [4, 0]
+    assert joint.shorter[1].probes.alphas.shape == (4, 12)
+    assert joint.groups.outliers.shape == (4, 3, 3)
     population = stored["full"].estimates["trace"].population
     assert population.low < stored["full"].estimates["trace"].low < population.value < population.high
     assert stored["full"].budgets["trace"]["data"] > 0.0

@@ -109,19 +109,8 @@ def test_projections_of_a_block_formed_whole_fit_it_too(edit, message):
         from_bytes(sealed(edit, whole), where="x")
 
 
-def joint_block():
-    """A sampled block whose probes shared a Krylov space: it was looked at after fewer steps, too."""
-    block = sample_spectra.grouped_lanczos_block()
-    cuts = [sample_spectra.lanczos_block(seed=seed, num_outliers=count) for seed, count in ((7, 4), (8, 0))]
-    shorter = tuple(
-        ShorterSpectrum(cut.outliers, dataclasses.replace(cut.probes, simple=np.zeros(0))) for cut in cuts
-    )
-    fewer = dataclasses.replace(block.groups, outliers=np.zeros((4, 3, 3)))
-    return dataclasses.replace(block, shorter=shorter, groups=fewer)
-
-
 def test_what_fewer_steps_gave_comes_back_in_its_order():
-    block = joint_block()
+    block = sample_spectra.joint_block()
     [back] = from_bytes(to_bytes(sample_spectra.spectrum([block])), where="x").blocks
     assert len(back.shorter) == 2
     for found, written in zip(back.shorter, block.shorter, strict=True):
@@ -146,7 +135,7 @@ def test_what_fewer_steps_gave_comes_back_in_its_order():
     ],
 )
 def test_what_fewer_steps_gave_must_be_whole(edit, message):
-    content = to_bytes(sample_spectra.spectrum([joint_block()]))
+    content = to_bytes(sample_spectra.spectrum([sample_spectra.joint_block()]))
     with pytest.raises(SpectrumFileError, match=message):
         from_bytes(sealed(edit, content), where="x")
 
