@@ -56,7 +56,7 @@ def test_made_up_data_is_said(plan):
 
 
 def test_people_see_products_time_memory_and_problems(plan):
-    text = "\n".join(line.plain for line in table_lines(preflight_table(plan), 100))
+    text = "\n".join(line.plain for line in table_lines(preflight_table(plan), 120))
     for part in (
         "635 products",
         "2.0 h",
