@@ -19,7 +19,6 @@ import scipy  # its parts load on first use: a table of a ready file needs none 
 from numpy.typing import NDArray
 
 from hessent.estimate import Estimate
-from hessent.measures.entropy import entropy_gap
 from hessent.measures.functionals import ONLY_TRACE, extremes, only_trace, scale_of, through
 from hessent.measures.quadrature import gauss_rules
 from hessent.measures.ratios import tau
@@ -76,13 +75,8 @@ def condition_for_gap(gap: float, size: int) -> float:
     return math.exp(float(log_k))
 
 
-def condition_lower_entropy(block: BlockSpectrum) -> Estimate:
-    """Return the lower bound on κ that the entropy gap certifies, with the interval the gap's interval gives."""
-    return condition_from_gap(entropy_gap(block), block.size)
-
-
 def condition_from_gap(gap: Estimate, size: int) -> Estimate:
-    """Return the lower bound on κ of n eigenvalues that an entropy gap of order 1 certifies."""
+    """Return the lower bound on κ of n eigenvalues that a gap of order 1 certifies, its interval taken along."""
     if gap.value is None:
         return Estimate.unknown(gap.reason or "the entropy gap is unknown")
     bound = through(gap, lambda nats: condition_for_gap(nats, size))

@@ -114,16 +114,11 @@ def gap_from_zeros(zero_ratio: Estimate, size: int) -> Estimate:
     return through(zero_ratio, lambda share: -math.log1p(-min(share, most)))
 
 
-def entropy(block: BlockSpectrum, alpha: float = 1.0, tau_rel: float | None = None) -> Estimate:
-    """Return H_α in nats: log n minus the gap."""
-    return entropy_from_gap(entropy_gap(block, alpha, tau_rel), block.size)
-
-
 def entropy_from_gap(gap: Estimate, size: int) -> Estimate:
-    """Return log n minus the gap, in nats."""
+    """Return H_α = log n minus the gap, in nats."""
     return through(gap, lambda nats: math.log(size) - nats, falling=True)
 
 
-def effective_rank(block: BlockSpectrum, alpha: float = 1.0, tau_rel: float | None = None) -> Estimate:
+def rank_from_gap(gap: Estimate, size: int) -> Estimate:
     """Return exp(H_α), a number of eigenvalues between 1 and n; α = 2 is the participation ratio."""
-    return through(entropy(block, alpha, tau_rel), math.exp)
+    return through(entropy_from_gap(gap, size), math.exp)

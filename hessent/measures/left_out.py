@@ -114,10 +114,17 @@ def _starts(block: BlockSpectrum, nodes: Float64Array, vectors: Float64Array, di
     count, steps = nodes.shape
     first = vectors[:, 0, :]
     amplitudes = first.copy()
-    if block.probes is not None and steps <= block.probes.num_steps:
+    if _bases_are_the_probes(block, steps, dimension):
+        assert block.probes is not None
         couplings = np.column_stack([block.probes.betas, block.probes.last_betas])[:count, steps - 1]
         rules = [Rule(nodes[p], first[p] ** 2, couplings[p] * np.abs(vectors[p, -1])) for p in range(count)]
         exact = with_exact_weights(rules, dimension, block.probes.simple)
         amplitudes = np.where(first < 0.0, -1.0, 1.0) * np.sqrt([rule.weights for rule in exact])
     starts: Float64Array = np.einsum("pij,pj->pi", vectors, amplitudes)
     return starts
+
+
+def _bases_are_the_probes(block: BlockSpectrum, steps: int, dimension: int) -> bool:
+    """Whether the bases are the first steps of the block's own recurrences, in the complement of its outliers."""
+    outliers = 0 if block.outliers is None else len(block.outliers.values)
+    return block.probes is not None and steps <= block.probes.num_steps and dimension == block.size - outliers

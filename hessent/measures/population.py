@@ -21,7 +21,7 @@ import numpy as np
 
 from hessent.estimate import Estimate
 from hessent.measures.condition import condition_from_gap, damped_ratio
-from hessent.measures.entropy import entropy_from_gap, entropy_gap, gap_from_zeros, gap_terms
+from hessent.measures.entropy import entropy_from_gap, entropy_gap, gap_from_zeros, gap_terms, rank_from_gap
 from hessent.measures.functionals import absolute, identity, through
 from hessent.measures.jackknife import Jackknife, jackknife
 from hessent.measures.left_out import spectra_without_groups, traces_without_groups
@@ -102,7 +102,7 @@ def with_population(
     gap = _within(gap, 0.0, math.log(size)) if estimates["entropy_gap"].value is not None else None
     found["entropy_gap"] = gap
     found["entropy"] = gap and entropy_from_gap(gap, size)
-    found["effective_rank"] = found["entropy"] and through(found["entropy"], math.exp)
+    found["effective_rank"] = gap and rank_from_gap(gap, size)
     if estimates["condition_lower_entropy"].value is not None:
         if alpha != 1.0:
             gap = _within(_widened(entropy_gap(block), DataErrors(block).of("entropy_gap")), 0.0, math.log(size))

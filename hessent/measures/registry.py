@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hessent.estimate import Estimate
 from hessent.measures.budget import error_budget
-from hessent.measures.condition import condition_damped, condition_lower_entropy, condition_lower_ritz
-from hessent.measures.entropy import effective_rank, entropy, entropy_gap
+from hessent.measures.condition import condition_damped, condition_from_gap, condition_lower_ritz
+from hessent.measures.entropy import entropy_from_gap, entropy_gap, rank_from_gap
 from hessent.measures.population import with_population
 from hessent.measures.ratios import ratios, tau
 from hessent.measures.trace import abs_trace, lambda_max, lambda_min, negative_mass, trace
@@ -32,8 +30,6 @@ _NAMES = (
     "condition_lower_ritz",
     "condition_damped",
 )
-# What survives noisy products: noise averages out of the trace and hardly moves the largest eigenvalue.
-_ROBUST = frozenset({"trace", "lambda_max"})
 
 
 def measure_names() -> tuple[str, ...]:
@@ -67,23 +63,22 @@ def compute_measures(
         By name, in table order, with a population value where the block keeps groups of the data.  A measure the
         products' noise spoils is unknown, with the reason.
     """
-    three = ratios(block, tau_rel)
-    functions: dict[str, Callable[[], Estimate]] = {
-        "trace": lambda: trace(block),
-        "abs_trace": lambda: abs_trace(block),
-        "lambda_max": lambda: lambda_max(block),
-        "lambda_min": lambda: lambda_min(block),
-        **{name: lambda name=name: three[name] for name in three},  # type: ignore[misc]
-        "entropy": lambda: entropy(block, alpha, tau_rel),
-        "entropy_gap": lambda: entropy_gap(block, alpha, tau_rel),
-        "effective_rank": lambda: effective_rank(block, alpha, tau_rel),
-        "condition_lower_entropy": lambda: condition_lower_entropy(block),
-        "condition_lower_ritz": lambda: condition_lower_ritz(block),
-        "condition_damped": lambda: condition_damped(block, tau_rel),
-    }
-    noisy = Estimate.unknown(
-        f"the products' relative noise {block.noise:.1e} exceeds {NOISE_LIMIT:.0e}; use --dtype float64"
-    )
-    spoiled = spoiled_by_noise(block)
-    own = {name: noisy if spoiled and name not in _ROBUST else functions[name]() for name in _NAMES}
+    # Noise averages out of the trace and hardly moves the largest eigenvalue.
+    own = {"trace": trace(block), "lambda_max": lambda_max(block)}
+    if spoiled_by_noise(block):
+        reason = f"the products' relative noise {block.noise:.1e} exceeds {NOISE_LIMIT:.0e}; use --dtype float64"
+        own |= {name: Estimate.unknown(reason) for name in _NAMES if name not in own}
+    else:
+        gap = entropy_gap(block, alpha, tau_rel)
+        own |= ratios(block, tau_rel) | {
+            "abs_trace": abs_trace(block),
+            "lambda_min": lambda_min(block),
+            "entropy": entropy_from_gap(gap, block.size),
+            "entropy_gap": gap,
+            "effective_rank": rank_from_gap(gap, block.size),
+            "condition_lower_entropy": condition_from_gap(gap if alpha == 1.0 else entropy_gap(block), block.size),
+            "condition_lower_ritz": condition_lower_ritz(block),
+            "condition_damped": condition_damped(block, tau_rel),
+        }
+    own = {name: own[name] for name in _NAMES}
     return with_population(block, own, alpha=alpha, tau_rel=tau_rel)
