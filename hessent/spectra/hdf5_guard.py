@@ -62,7 +62,7 @@ class GuardedGroup:
 
     def __contains__(self, name: str) -> bool:
         """Whether the group has a member called `name`."""
-        return name in self._group
+        return bool(self._group.id.links.exists(name.encode()))
 
     def has_attribute(self, name: str) -> bool:
         """Whether the group has an attribute called `name`."""
@@ -111,7 +111,7 @@ class GuardedGroup:
 
     def reals(self, name: str, *shape: int | None) -> NDArray[np.float64]:
         """Return the array `name` of finite float64 numbers; None in `shape` allows any length."""
-        array = self._array(name, shape, np.dtype("<f8")).astype(np.float64)
+        array = self._array(name, shape, np.dtype("<f8")).astype(np.float64, copy=False)
         if not np.isfinite(array).all():
             raise self.failure(name, "holds numbers that are not finite")
         return array
@@ -166,10 +166,9 @@ class GuardedGroup:
             raise self.failure(name, f"is not JSON ({error})") from error
 
     def _member(self, name: str, kind: type) -> Any:
-        link = self._group.get(name, getlink=True)
-        if link is None:
+        if name not in self:
             raise self.failure(name, "is missing")
-        if not isinstance(link, h5py.HardLink):
+        if self._group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
             raise self.failure(name, "is a link that leads elsewhere, which a spectrum file never holds")
         member = self._group[name]
         if not isinstance(member, kind):
