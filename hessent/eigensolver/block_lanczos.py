@@ -31,6 +31,8 @@ from hessent.eigensolver.requests import Products
 Float64Array = NDArray[np.float64]
 
 _LITTLE_LEFT = 0.1  # share of the images below which they are orthogonalised once more
+_CLOSING = 8  # roundings of the largest image that count as nothing left
+_GENUINE = 0.5  # norm that a unit vector must keep beside the basis to count as new
 
 
 class BlockLanczos:
@@ -67,7 +69,7 @@ class BlockLanczos:
         self._group_steps = group_steps
         self.matrix: Float64Array = np.zeros((0, 0))
         self.groups: Float64Array | None = None
-        self._epsilon = 8 * torch.finfo(dtype).eps
+        self._epsilon = _CLOSING * torch.finfo(dtype).eps
         self._scale = 0.0
         self._rows = torch.empty(0, starts.shape[1], dtype=dtype, device=starts.device)
         self._count = 0
@@ -75,6 +77,14 @@ class BlockLanczos:
         self._block, coefficients = self._orthonormal(starts.double(), float(starts.double().norm(dim=1).max()))
         self.starts = coefficients.T.copy()
         self.coupling: Float64Array = np.zeros((len(self._block), 0))
+
+    @property
+    def resolution(self) -> float:
+        """What the space cannot tell from zero, in the unit of the eigenvalues.
+
+        Rounding of the stored vectors; in a space that closed, the couplings that counted as nothing.
+        """
+        return (self._epsilon if self.closed else self._epsilon / _CLOSING) * self._scale
 
     def size_after(self, num_steps: int) -> int:
         """Return the dimension M of the space after `num_steps` steps."""
@@ -126,8 +136,6 @@ class BlockLanczos:
         self.num_matvecs += added
         self.num_steps += 1
         self._widths.append(added)
-        if self._count >= rows.shape[1]:  # the whole space: what is left is rounding
-            left = torch.zeros_like(left)
         self._block, coupling = self._orthonormal(left, self._scale)
         self.coupling = np.zeros((len(self._block), self._count))
         self.coupling[:, self._count - added :] = coupling
@@ -160,10 +168,22 @@ class BlockLanczos:
     def _orthonormal(self, vectors: Tensor, scale: float) -> tuple[Tensor, Float64Array]:
         """Return orthonormal rows (r, n) that span `vectors` (b, n) beyond rounding, and coefficients (r, b)."""
         q, triangle = torch.linalg.qr(vectors.T)
-        left, singular, right = torch.linalg.svd(triangle)
-        kept = singular > self._epsilon * scale
-        rows = (q @ left[:, kept]).T.to(self._rows.dtype)
-        return rows, (singular[kept, None] * right[kept]).cpu().numpy()
+        left, singular, _ = torch.linalg.svd(triangle)
+        wanted = singular > self._epsilon * scale
+        rows = (q @ left[:, wanted]).T
+        if bool((singular[wanted] < _LITTLE_LEFT * scale).any()):
+            rows = self._beyond_basis(rows)
+        rows = rows.to(self._rows.dtype)
+        return rows, (rows.double() @ vectors.T).cpu().numpy()
+
+    def _beyond_basis(self, rows: Tensor) -> Tensor:
+        """Orthogonalise unit rows against the basis; what mostly lies in it was rounding and is dropped."""
+        basis = self._rows[: self._count]
+        for _ in range(2):
+            rows = rows - ((rows.to(basis.dtype) @ basis.T) @ basis).double()
+        q, triangle = torch.linalg.qr(rows.T)
+        left, singular, _ = torch.linalg.svd(triangle)
+        return (q @ left[:, singular > _GENUINE]).T
 
     def _append(self, block: Tensor) -> None:
         if self._count + len(block) > len(self._rows):

@@ -133,6 +133,7 @@ class JointSampling:
         found = self._read(len(self._space.matrix), self._space.num_steps)
         return replace(
             self._empty,
+            noise_floor=max(self._empty.noise_floor, self._space.resolution),
             num_matvecs=self._empty.num_matvecs + self.matvecs,
             converged=converged,
             status=status,

@@ -6,8 +6,8 @@ isotropic in their complement, and a scalar Lanczos recurrence of it, run on T, 
 recurrence with the matrix itself would.
 
 **Multiplicity.**  From b probes at most b copies of an eigenvalue come out.  A cluster of fewer is whole.  A
-cluster of b or more may have further copies, on which the probes have no component left once the found ones are
-deflated: it is left to the probes, whose random weights count all copies without bias, and reported as a lower
+cluster of b or more may have further members, on which the probes have no component left once the found ones are
+deflated: it is left to the probes, whose random weights count all members without bias, and reported as a lower
 bound.
 """
 
@@ -17,13 +17,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import chdtri
 
 from hessent.measures.quadrature import CONVERGED
 from hessent.spectra.model import Outliers, ProbeRuns
 
 Float64Array = NDArray[np.float64]
 
-_SAME = 1e-6  # relative distance below which two Ritz values are copies, whatever their residuals
+_CLUSTER = 1e-2  # relative distance within which b Ritz values may stand for more than b eigenvalues
+_GUARD_TAIL = 1e-7  # a mass that one eigenvalue exceeds this rarely is taken for several; some 200 are looked at
 _CLOSING = 1e-12  # a coefficient this small beside the largest ends a recurrence in float64
 
 
@@ -92,15 +94,16 @@ def joint_spectrum(
     """
     values, vectors = np.linalg.eigh(matrix)
     residuals = np.linalg.norm(coupling @ vectors, axis=0)
-    deflated, whole = _deflated(values, residuals, len(starts))
+    padding = np.zeros((len(values) - starts.shape[1], len(starts)))
+    along = vectors.T @ np.concatenate([starts.T, padding])  # (M, b)
+    masses = size * ((along / np.linalg.norm(along, axis=0)) ** 2).sum(axis=1)
+    deflated, whole = _deflated(values, residuals, masses, len(starts))
     # One dimension at least is left to the probes.
     if deflated.sum() >= size:
         deflated[np.argmin(np.abs(values))] = False
     rest = ~deflated
-    padding = np.zeros((len(values) - starts.shape[1], len(starts)))
-    within = vectors[:, rest].T @ np.concatenate([starts.T, padding])  # (M − k, b)
     outside = coupling @ vectors[:, rest]
-    recurrences = [_recurrence(values[rest], outside, start, num_steps) for start in within.T]
+    recurrences = [_recurrence(values[rest], outside, start, num_steps) for start in along[rest].T]
     return JointSpectrum(
         outliers=Outliers(values[deflated], residuals[deflated]),
         runs=ProbeRuns(
@@ -118,25 +121,23 @@ def joint_spectrum(
     )
 
 
-def _deflated(values: Float64Array, residuals: Float64Array, num_probes: int) -> tuple[NDArray[np.bool_], bool]:
-    """Return which Ritz pairs (ascending) are deflated, and whether no cluster was left out for its size."""
+def _deflated(
+    values: Float64Array, residuals: Float64Array, masses: Float64Array, num_probes: int
+) -> tuple[NDArray[np.bool_], bool]:
+    """Return which Ritz pairs (ascending) are deflated, and whether none was held back that may have copies.
+
+    `masses` are n times the mean square of each Ritz vector's component along the unit probes, times b: χ² with b
+    degrees of freedom for a simple eigenvalue, more for one whose eigenspace the probes see a part of.
+    """
     converged = residuals <= CONVERGED * np.abs(values)
-    deflated = converged.copy()
-    reach = np.maximum(residuals, _SAME * np.abs(values))
-    touching = np.diff(values) <= np.maximum(reach[1:], reach[:-1])
-    scale = float(np.abs(values).max())
-    whole = True
-    first = 0
-    for last in range(len(values)):
-        if last + 1 < len(values) and touching[last]:
-            continue
-        members = slice(first, last + 1)
-        if converged[members].all() and last + 1 - first >= num_probes:
-            deflated[members] = False
-            # Zero is no outlier: nobody asks for all its copies.
-            whole &= bool(np.abs(values[members]).max() <= _CLOSING * scale)
-        first = last + 1
-    return deflated, whole
+    crowded = masses > chdtri(num_probes, _GUARD_TAIL)
+    for first in range(len(values) - num_probes + 1):
+        members = slice(first, first + num_probes)
+        reach = _CLUSTER * np.abs(values[members]).max()
+        crowded[members] |= values[first + num_probes - 1] - values[first] <= reach
+    # Zero is no outlier: nobody asks for all its copies.
+    counted = np.abs(values) > _CLOSING * np.abs(values).max()
+    return converged & ~crowded, not bool((converged & crowded & counted).any())
 
 
 def _recurrence(

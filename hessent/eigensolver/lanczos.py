@@ -2,7 +2,7 @@
 
 For each probe: q_1 = the projected, normalised start vector; then
 
-    w = H q_j − β_{j−1} q_{j−1},   α_j = q_jᵀ w,   w ← P (w − α_j q_j),   β_j = ‖w‖,   q_{j+1} = w / β_j
+    w = P H q_j − β_{j−1} q_{j−1},   α_j = q_jᵀ w,   w ← w − α_j q_j,   β_j = ‖w‖,   q_{j+1} = w / β_j
 
 with P the projector orthogonal to the outliers.  Recurrences and inner products are float64 round products of any
 precision.  While memory allows, w is also orthogonalised against all earlier q (no ghost copies of converged
@@ -163,12 +163,11 @@ class LockstepLanczos:
         if product.groups is not None:
             self._project_groups(product.groups, open_probes)
         previous_betas = self._column(self._betas[-1]) if self._betas else torch.zeros(())
-        w = images - previous_betas * self._previous
+        w = project_out(images, self._outliers) - previous_betas * self._previous
         alphas = (self._current * w).sum(dim=1, keepdim=True)
         w = w - alphas * self._current
         if self._keep_basis and self._reorthogonalise:
             w = self._basis.orthogonalise(w)
-        # The current vector has no part along the outliers, so α needs no projection before this one.
         w = project_out(w, self._outliers)
         norms = w.norm(dim=1, keepdim=True)
         alpha, beta = alphas[:, 0].cpu().numpy(), norms[:, 0].cpu().numpy()

@@ -32,7 +32,6 @@ Float64Array = NDArray[np.float64]
 
 RESIDUAL_TOLERANCE = 1e-2  # a Ritz pair counts as converged when its residual is below this share of abs(θ)
 _KEPT_SHARE = 0.6  # of the basis limit, at a restart
-_LITTLE_LEFT = 0.1  # share of a vector below which it is orthogonalised once more
 
 
 @dataclass(frozen=True)
@@ -145,9 +144,7 @@ class OutlierSearch:
         image = product.total.T.double()
         row = self._basis.coefficients(image)
         residual = image - self._basis.combine(row)
-        # One pass leaves rounding relative to the image: only where little of it is left does that show.
-        if float(residual.norm()) < _LITTLE_LEFT * float(image.norm()):
-            residual = self._basis.orthogonalise(residual)
+        residual = self._basis.orthogonalise(residual)
         # The last coefficient in full float64; the others are couplings that orthogonality makes small.
         column = row[0].cpu().numpy()
         column[-1] = float((self._direction.to(self._basis.rows.dtype).double() * image).sum())

@@ -103,11 +103,11 @@ def joint_probes(settings: SolverSettings, spent: int) -> int:
     anyway.  Large budgets afford more, whose interval is narrower at equal error (t quantile 3.2 with 4, 2.4 with
     8).  On exact Hessians of small trained nets and spectra over 8 decades.
     """
-    if settings.num_probes is not None:
-        return settings.num_probes
     if settings.max_matvecs is None:
-        return FIRST_PROBES
+        return settings.num_probes or FIRST_PROBES
     budget = settings.max_matvecs - spent
+    if settings.num_probes is not None:
+        return max(min(settings.num_probes, budget), 1)
     if budget > _LARGE_BUDGET:
         return 2 * FIRST_PROBES
     return max(min(FIRST_PROBES, budget // 12), min(2, budget), 1)
