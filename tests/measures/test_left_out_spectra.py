@@ -98,6 +98,16 @@ def test_a_basis_shorter_than_the_recurrence_is_read_as_far_as_it_goes():
         assert weights == pytest.approx(rule.weights, abs=1e-8)
 
 
+def test_bases_of_another_space_than_the_probes_keep_their_random_weights():
+    # The block's own recurrences say nothing of how far such a basis is from closed.
+    block = one_matrix_for_all_groups(30, 5)
+    fewer = dataclasses.replace(block.groups, outliers=block.groups.outliers[:, :4, :4])
+    spectrum = spectra_without_groups(dataclasses.replace(block, groups=fewer))[0]
+    assert spectrum.dimension == 146
+    for weights, rule in zip(spectrum.weights, gauss_rules(block.probes, 30), strict=True):
+        assert weights == pytest.approx(rule.weights, abs=1e-9)
+
+
 def test_padding_after_a_closed_recurrence_adds_no_eigenvalue_zero():
     block = one_matrix_for_all_groups(3, 0, values=-np.repeat([1.0, 4.0, 9.0], 10))
     padded = np.pad(block.groups.probes, ((0, 0), (0, 0), (0, 2), (0, 2)))
