@@ -4,7 +4,10 @@ Each measure is evaluated without each group of the data in turn (`left_out`) an
 (`jackknife`) says how far it would move with other data.  The population interval is the measure's own interval
 widened by that: on each side the root of the sum of squares.  `lambda_max` alone is corrected for its bias: the
 largest eigenvalue of an average over few samples is too high, by a third for a hundred samples, and the jackknife
-knows by how much.  It does not reproduce the bias of `abs_trace` and of the gap, which stay as they are.
+knows by how much, on average: for one subset the correction is about as uncertain as it is large.  So its interval
+reaches from the lower end of the corrected value to the upper end of the one that was measured: that of the
+corrected value alone held the full data in 0.86 of 95 subsets of a trained net, both together in 0.93 of 45.  The
+jackknife does not reproduce the bias of `abs_trace` and of the gap, which stay as they are.
 
 What is a function of another measure takes that measure's interval through the function: `entropy`,
 `effective_rank`, the gap of order 0 and `condition_lower_entropy`.  `condition_lower_ritz` is a bound for the very
@@ -118,8 +121,8 @@ def _widened(own: Estimate, data: Jackknife | None, *, corrected: bool = False) 
     if data is None or own.value is None:
         return None
     centre = own.value - data.bias if corrected else own.value
-    low = None if own.low is None else centre - math.hypot(own.value - own.low, data.half_width)
-    high = None if own.high is None else centre + math.hypot(own.high - own.value, data.half_width)
+    low = None if own.low is None else min(centre, own.value) - math.hypot(own.value - own.low, data.half_width)
+    high = None if own.high is None else max(centre, own.value) + math.hypot(own.high - own.value, data.half_width)
     return Estimate(centre, low, high)
 
 
