@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from hessent.arch.registry import build, is_built_in, nearest
-from hessent.checkpoint.matching import load_into
-from hessent.checkpoint.prefixes import strip_prefixes
-from hessent.checkpoint.reader import Checkpoint, open_checkpoint
+from hessent.checkpoint.reader import open_checkpoint
 from hessent.checkpoint.trust import resolve_data
 from hessent.curvature.problem import Problem
 from hessent.data.registry import no_data_error, open_dataset
 from hessent.data.stream import BatchStream
-from hessent.errors import CheckpointError, UsageError
+from hessent.errors import UsageError
 from hessent.pipeline.accuracy import Accuracy
+from hessent.pipeline.choices import Chooser, refuse_foreign_code
 from hessent.pipeline.made_up import SYNTHETIC, made_up_like
-from hessent.pipeline.request import (
-    DEFAULT_SAMPLES,
-    SpectrumRequest,
-    find_config,
-    first_known,
-    may_run_code,
-    parse_size,
-)
+from hessent.pipeline.request import DEFAULT_SAMPLES, SpectrumRequest, find_config, first_known, parse_size
 from hessent.pipeline.resources import available_memory, choose_batch_size, choose_device
+from hessent.pipeline.weights import Weights, load_weights
 from hessent.spectra.model import CheckpointInfo, DataInfo
 
 _TRIED_SAMPLES = 8
@@ -96,78 +86,16 @@ def prepare(request: SpectrumRequest) -> Prepared:
     """
     checkpoint = open_checkpoint(request.checkpoint)
     config, config_file = find_config(request.checkpoint)
-    _refuse_foreign_code(config, config_file)
-    choose = _Chooser(request, checkpoint.metadata, config)
-    notes = [f"settings from {config_file}"] if config else []
-
-    arch = choose("arch")
-    if arch == "auto":  # what the checkpoint says of itself is less of a guess than its shapes
-        arch = first_known(checkpoint.metadata.arch, "auto")
-    if arch is None:
-        raise _no_architecture(request.checkpoint, checkpoint)
-    if request.arch in (None, "auto") and arch == checkpoint.metadata.arch and not is_built_in(arch):
-        raise CheckpointError(
-            f"its metadata names the architecture '{arch}', which is not built in",
-            where=request.checkpoint,
-            expected="a built-in name: a checkpoint may not decide which plug-in is loaded",
-            fix=f"--arch {arch}, if you trust it",
-        )
-    # Options belong to the architecture they were saved with: another --arch starts from its own defaults.
-    same = arch == checkpoint.metadata.arch
-    options = {
-        **config.get("arch_options", {}),
-        **(checkpoint.metadata.arch_options if same else {}),
-        **request.arch_options,
-    }
-    shapes = _bare_shapes(checkpoint)
-    built = build(arch, tensors=shapes, options=options, where=request.checkpoint)
-    loaded = checkpoint.load()
-    try:
-        report = load_into(built.model, loaded.tensors, rename=built.rename, where=request.checkpoint)
-    except CheckpointError as error:
-        raise _with_hint(error, built.name, nearest(shapes)) from error
-    notes += [*built.assumptions, *report.notes]
-
-    data_name = choose("data") or built.default_data
-    if data_name is None:
-        raise no_data_error(request.checkpoint)
-    if request.data is None and data_name == checkpoint.metadata.data:
-        data_name = resolve_data(data_name, checkpoint.folder)
-    if data_name == SYNTHETIC:
-        data_name = made_up_like(built, checkpoint.metadata)
-    dataset = open_dataset(data_name)
-    seed = first_known(choose("seed_of_request"), 0)
-    samples = first_known(choose("samples"), DEFAULT_SAMPLES)
-    stream = BatchStream(dataset, samples=samples, batch_size=1, seed=seed)
-
-    device = choose_device(choose("device"))
-    memory = first_known(request.memory, _size(config.get("memory")), available_memory(device))
-    dtype = torch.float64 if choose("dtype") == "float64" else torch.float32
-    problem = Problem(
-        built.model, first_known(choose("loss"), built.default_loss), stream, device=device, dtype=dtype
-    )
-    few = problem.with_batches(stream.with_batch_size(min(_TRIED_SAMPLES, stream.num_samples)))
-    _check_fit(few, stream, built.name)
-    batch_size = choose("batch_size")
-    if batch_size is None:
-        batch_size = choose_batch_size(few, stream.num_samples, int(_GRAPH_SHARE * memory))
-    stream = stream.with_batch_size(min(batch_size, stream.num_samples))
-    problem = problem.with_batches(stream)
-
+    refuse_foreign_code(config, config_file)
+    choose = Chooser(request, checkpoint.metadata, config)
+    weights = load_weights(request, checkpoint, choose)
+    data_name, stream = _open_stream(weights, choose)
+    memory = first_known(request.memory, _size(config.get("memory")))
+    problem, stream, memory = _join(weights, stream, choose, memory)
     return Prepared(
         problem=problem,
         stream=stream,
-        checkpoint=CheckpointInfo(
-            path=request.checkpoint,
-            sha256=loaded.sha256,
-            arch=built.name,
-            arch_options=dict(built.options),
-            step=checkpoint.metadata.step,
-            total_steps=checkpoint.metadata.total_steps,
-            optimizer=dict(checkpoint.metadata.optimizer),
-            metrics=dict(checkpoint.metadata.metrics),
-            stored_dtype=loaded.stored_dtype,
-        ),
+        checkpoint=weights.info(request.checkpoint),
         data=DataInfo(
             name=data_name,
             samples=stream.num_samples,
@@ -180,69 +108,46 @@ def prepare(request: SpectrumRequest) -> Prepared:
         accuracy=replace(
             request.accuracy, rtol=float(first_known(request.rtol, config.get("rtol"), request.accuracy.rtol))
         ),
-        seed=seed,
+        seed=choose.seed,
         memory=memory,
-        notes=tuple(notes),
+        notes=(*([f"settings from {config_file}"] if config else []), *weights.notes),
     )
 
 
-class _Chooser:
-    """Looks a setting up on the command line, in the metadata, in the configuration, in this order."""
-
-    def __init__(self, request: SpectrumRequest, metadata: Any, config: Mapping[str, Any]) -> None:
-        self._request, self._metadata, self._config = request, metadata, config
-
-    def __call__(self, name: str) -> Any:
-        if name == "seed_of_request":  # the seed in the metadata is that of the training, not of the probes
-            return first_known(self._request.seed, self._config.get("seed"))
-        return first_known(
-            getattr(self._request, name, None), getattr(self._metadata, name, None), self._config.get(name)
-        )
-
-
-def _refuse_foreign_code(config: Mapping[str, Any], config_file: Path | None) -> None:
-    """A configuration file outside the user's own project may not name code."""
-    if may_run_code(config_file):
-        return
-    named = [
-        key for key in ("arch", "data", "loss") if ".py" in str(config.get(key, "")) or _dotted(config.get(key))
-    ]
-    if named:
-        raise UsageError(
-            "names code to import, but does not lie in the working folder or above it",
-            where=str(config_file),
-            problems=[f"{key} = {config[key]!r}" for key in named],
-            fix="give these settings on the command line, or run from that folder if you trust it",
-        )
+def _open_stream(weights: Weights, choose: Chooser) -> tuple[str, BatchStream]:
+    """Find the data, by name, and choose samples from it."""
+    metadata = weights.checkpoint.metadata
+    name = choose("data") or weights.built.default_data
+    if name is None:
+        raise no_data_error(weights.checkpoint.path)
+    if choose.request.data is None and name == metadata.data:
+        name = resolve_data(name, weights.checkpoint.folder)
+    if name == SYNTHETIC:
+        name = made_up_like(weights.built, metadata)
+    samples = first_known(choose("samples"), DEFAULT_SAMPLES)
+    return name, BatchStream(open_dataset(name), samples=samples, batch_size=1, seed=choose.seed)
 
 
-def _dotted(value: Any) -> bool:
-    head, colon, tail = str(value or "").partition(":")
-    return bool(colon) and "." in head and tail.isidentifier()
-
-
-def _bare_shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
-    """Shapes by name without wrapper prefixes, as the registry wants them."""
-    names = strip_prefixes(checkpoint.tensors).names
-    return {bare: checkpoint.tensors[stored].shape for stored, bare in names.items()}
-
-
-def _no_architecture(path: str, checkpoint: Checkpoint) -> UsageError:
-    near = nearest(_bare_shapes(checkpoint))
-    return UsageError(
-        "the checkpoint does not say which architecture it belongs to",
-        where=path,
-        fix=near or "--arch NAME (see `hessent archs`), package.module:factory or path/to/file.py:factory",
+def _join(
+    weights: Weights, stream: BatchStream, choose: Chooser, allowed: int | None
+) -> tuple[Problem, BatchStream, int]:
+    """Make the problem, on its device, with micro-batches that fit; return it with its stream and the memory."""
+    device = choose_device(choose("device"))
+    memory = available_memory(device) if allowed is None else allowed
+    problem = Problem(
+        weights.built.model,
+        first_known(choose("loss"), weights.built.default_loss),
+        stream,
+        device=device,
+        dtype=torch.float64 if choose("dtype") == "float64" else torch.float32,
     )
-
-
-def _with_hint(error: CheckpointError, arch: str, near: str | None) -> CheckpointError:
-    """Name the built-in architecture that comes nearest, unless it is the one that was tried."""
-    if near is None or near.startswith(f"--arch {arch} ") or near.startswith(f"--arch {arch},"):
-        return error
-    return CheckpointError(
-        error.found, where=error.where, expected=error.expected, fix=near, problems=error.problems
-    )
+    few = problem.with_batches(stream.with_batch_size(min(_TRIED_SAMPLES, stream.num_samples)))
+    _check_fit(few, stream, weights.built.name)
+    batch_size = choose("batch_size")
+    if batch_size is None:
+        batch_size = choose_batch_size(few, stream.num_samples, int(_GRAPH_SHARE * memory))
+    stream = stream.with_batch_size(min(batch_size, stream.num_samples))
+    return problem.with_batches(stream), stream, memory
 
 
 def _size(value: Any) -> int | None:
