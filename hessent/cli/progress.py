@@ -21,6 +21,7 @@ from hessent.report.names import printable
 if TYPE_CHECKING:
     from hessent.spectra.model import BlockSpectrum
 
+_SECONDS_BETWEEN_ESTIMATES = 2.0
 _STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name))
 
 
@@ -41,6 +42,8 @@ class SpectrumDisplay:
         self._bar: Progress | None = None
         self._task: int | None = None
         self._begin = time.monotonic()
+        self._estimates: dict[str, str] = {}
+        self._next_estimate = 0.0
         self._handlers: dict[int, object] = {}
 
     def __enter__(self) -> SpectrumDisplay:
@@ -87,7 +90,8 @@ class SpectrumDisplay:
     def advanced(self, block: str, matvecs: int) -> None:
         """Count products."""
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, advance=matvecs, block=printable(block))  # type: ignore[arg-type]
+            text = self._estimates.get(block, block)
+            self._bar.update(self._task, advance=matvecs, block=printable(text))  # type: ignore[arg-type]
 
     def first_look(self, blocks: Sequence[BlockSpectrum]) -> None:
         """Show the first estimates of all blocks, still with wide intervals."""
@@ -99,11 +103,13 @@ class SpectrumDisplay:
             write_lines(self._console, [Text("first look, to be refined:"), *lines, Text()])
 
     def refined(self, block: BlockSpectrum) -> None:
-        """Show what is known of a block by now, beside the bar."""
-        if self._bar is not None and self._task is not None:
+        """Remember what is known of a block by now: it stands beside the bar while the block is worked on."""
+        now = time.monotonic()
+        if self._bar is not None and self._task is not None and now >= self._next_estimate:
             from hessent.report.progress import current_estimate
 
-            self._bar.update(self._task, block=printable(current_estimate(block)))  # type: ignore[arg-type]
+            self._next_estimate = now + _SECONDS_BETWEEN_ESTIMATES
+            self._estimates[block.name] = current_estimate(block)
 
     def should_stop(self) -> bool:
         """Whether a signal asked for the end."""

@@ -57,6 +57,7 @@ def preflight(request: SpectrumRequest, observer: Observer) -> Preflight:
     seconds = sum(
         planned.matvecs * _seconds(measurement, b) for planned, b in zip(blocks, measurement.blocks, strict=True)
     )
+    memory = _memory(measurement, prepared, blocks)
     return Preflight(
         checkpoint=prepared.checkpoint,
         data=prepared.data,
@@ -70,9 +71,9 @@ def preflight(request: SpectrumRequest, observer: Observer) -> Preflight:
         blocks=blocks,
         seconds=seconds,
         data_groups=0 if measurement.engine.group_items is None else len(measurement.engine.group_items),
-        memory_expected=_memory(measurement, prepared, blocks),
+        memory_expected=memory,
         memory_available=prepared.memory,
-        problems=_problems(request, prepared),
+        problems=_problems(request, prepared, memory),
         notes=notes,
     )
 
@@ -138,8 +139,13 @@ def _graph_bytes(measurement: Measurement, prepared: Prepared) -> int:
     return (total if measurement.engine.keeps_graphs else one) + one
 
 
-def _problems(request: SpectrumRequest, prepared: Prepared) -> tuple[str, ...]:
+def _problems(request: SpectrumRequest, prepared: Prepared, memory: ExpectedMemory) -> tuple[str, ...]:
     found: list[str] = []
+    if memory.total > prepared.memory:
+        found.append(
+            f"about {memory.total / 2**20:,.0f} MiB are expected, {prepared.memory / 2**20:,.0f} MiB are allowed; "
+            "a larger --memory, a smaller --batch-size, --no-full or --no-data-error"
+        )
     if prepared.data.synthetic:
         found.append("the data is synthetic: the numbers will say nothing about the trained model")
     folder = request.output.parent
