@@ -105,10 +105,9 @@ def grouped_lanczos_block(
     ]
     complement = size - num_outliers
     trace = block.outliers.values.sum() + complement * block.probes.alphas[:, 0].mean()
-    traces = trace * (1 + 0.002 * rng.standard_normal(4))
     return dataclasses.replace(
         block,
-        probes=dataclasses.replace(block.probes, simple=np.sort(scale * rng.uniform(0.01, 0.05, 3)), traces=traces),
+        probes=dataclasses.replace(block.probes, simple=np.sort(scale * rng.uniform(0.01, 0.05, 3))),
         noise_floor=1e-9 * scale,
         multiplicity="whole" if seed % 2 else "lower bound",
         groups=DataGroups(
@@ -116,7 +115,7 @@ def grouped_lanczos_block(
             sampled_fraction=0.0,
             outliers=parts(np.diag(block.outliers.values)) if num_outliers else None,
             probes=np.stack(runs, axis=1),
-            traces=traces.mean() * (1 + 0.05 * rng.standard_normal(len(items))),
+            traces=trace * (1 + 0.05 * rng.standard_normal(len(items))),
         ),
     )
 

@@ -92,7 +92,7 @@ def sampled_block(eigenvalues, *, probes=4, steps=40, deflated=0, seed=0, noise=
     )
 
 
-def solver_for(operator, *, dtype=torch.float64, noise=0.0, spent=0, name="block", **settings):
+def solver_for(operator, *, dtype=torch.float64, noise=0.0, spent=0, name="block", group_items=None, **settings):
     settings.setdefault("method", "lanczos")
     return BlockSolver(
         name,
@@ -103,6 +103,7 @@ def solver_for(operator, *, dtype=torch.float64, noise=0.0, spent=0, name="block
         device="cpu",
         noise=noise,
         spent=spent,
+        group_items=group_items,
     )
 
 

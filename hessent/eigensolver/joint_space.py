@@ -24,7 +24,9 @@ from hessent.spectra.model import Outliers, ProbeRuns
 
 Float64Array = NDArray[np.float64]
 
-_CLUSTER = 1e-2  # relative distance within which b Ritz values may stand for more than b eigenvalues
+_ISOLATED = 10.0  # residuals that separate a Ritz pair from its neighbours; with fewer, mixtures pass for vectors
+_SAME = 1e-6  # relative distance below which two Ritz values are copies, however small their residuals
+_CLUSTER = 1e-2  # relative width up to which a crowd of Ritz values is one cluster and not a piece of the bulk
 _GUARD_TAIL = 1e-7  # a mass that one eigenvalue exceeds this rarely is taken for several; some 200 are looked at
 _CLOSING = 1e-12  # a coefficient this small beside the largest ends a recurrence in float64
 
@@ -103,7 +105,8 @@ def joint_spectrum(
         deflated[np.argmin(np.abs(values))] = False
     rest = ~deflated
     outside = coupling @ vectors[:, rest]
-    recurrences = [_recurrence(values[rest], outside, start, num_steps) for start in along[rest].T]
+    rounding = float(np.finfo(np.float64).eps * np.abs(values).max())
+    recurrences = [_recurrence(values[rest], outside, start, num_steps, rounding) for start in along[rest].T]
     return JointSpectrum(
         outliers=Outliers(values[deflated], residuals[deflated]),
         runs=ProbeRuns(
@@ -124,33 +127,47 @@ def joint_spectrum(
 def _deflated(
     values: Float64Array, residuals: Float64Array, masses: Float64Array, num_probes: int
 ) -> tuple[NDArray[np.bool_], bool]:
-    """Return which Ritz pairs (ascending) are deflated, and whether none was held back that may have copies.
+    """Return which Ritz pairs (ascending) are deflated, and whether no cluster was held back for its size.
 
-    `masses` are n times the mean square of each Ritz vector's component along the unit probes, times b: χ² with b
-    degrees of freedom for a simple eigenvalue, more for one whose eigenspace the probes see a part of.
+    A Ritz vector strays into its neighbours by residual over distance, so pairs nearer than ten residuals are one
+    cluster: in a dense bulk, where each stands for several eigenvalues, the chain of them is long, and deflating it
+    would bias the trace.  `masses` are n times the squared components along the b unit probes, summed: χ² with b
+    degrees of freedom for a simple eigenvalue.
     """
     converged = residuals <= CONVERGED * np.abs(values)
     crowded = masses > chdtri(num_probes, _GUARD_TAIL)
-    for first in range(len(values) - num_probes + 1):
-        members = slice(first, first + num_probes)
-        reach = _CLUSTER * np.abs(values[members]).max()
-        crowded[members] |= values[first + num_probes - 1] - values[first] <= reach
-    # Zero is no outlier: nobody asks for all its copies.
-    counted = np.abs(values) > _CLOSING * np.abs(values).max()
-    return converged & ~crowded, not bool((converged & crowded & counted).any())
+    # How far an unconverged pair strays says nothing of its neighbours.
+    reach = np.where(converged, np.maximum(_ISOLATED * residuals, _SAME * np.abs(values)), 0.0)
+    linked = np.diff(values) <= np.maximum(reach[1:], reach[:-1])
+    deflated = np.zeros(len(values), dtype=bool)
+    whole = True
+    ends = np.append(np.flatnonzero(~linked) + 1, len(values))
+    for first, end in zip(np.append(0, ends[:-1]), ends, strict=True):
+        members = slice(int(first), int(end))
+        if not converged[members].all():
+            continue
+        size = np.abs(values[members]).max()
+        if size <= _CLOSING * np.abs(values).max():
+            continue  # zero is no outlier: nobody asks for all its copies
+        if end - first < num_probes and not crowded[members].any():
+            deflated[members] = True
+        elif values[end - 1] - values[first] <= _CLUSTER * size:
+            whole = False
+    return deflated, whole
 
 
 def _recurrence(
-    values: Float64Array, outside: Float64Array, start: Float64Array, num_steps: int
+    values: Float64Array, outside: Float64Array, start: Float64Array, num_steps: int, rounding: float
 ) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Scalar Lanczos on diag(values), orthogonalised twice: alphas (m,), betas (m,), vectors (M, m).
 
     What H takes out of the joint space, `outside` @ q, counts in the last β alone: no earlier vector leaves it.
+    A β below `rounding`, that of the whole spectrum, ends the recurrence.
     """
     alphas, betas = np.zeros(num_steps), np.zeros(num_steps)
     basis = np.zeros((len(values), num_steps))
     norm = float(np.linalg.norm(start))
-    scale = float(np.abs(values).max(initial=0.0))
+    closing = max(_CLOSING * float(np.abs(values).max(initial=0.0)), rounding)
     if norm <= _CLOSING:
         return alphas, betas, basis
     current = start / norm
@@ -164,7 +181,7 @@ def _recurrence(
         beta = float(np.linalg.norm(image))
         if step == num_steps - 1:
             beta = float(np.hypot(beta, np.linalg.norm(outside @ current)))
-        if beta <= _CLOSING * scale:
+        if beta <= closing:
             break
         betas[step] = beta
         current = image / beta

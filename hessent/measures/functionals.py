@@ -42,6 +42,7 @@ AVERAGED_RULES = 6
 _SHARES = (0.7, 0.5)
 _SHORT_RUN = 100
 _SHORT_RUN_FACTOR = 1.5
+_JOINT_FACTOR = 0.5
 ONLY_TRACE = "only the trace was asked for"
 
 
@@ -130,7 +131,7 @@ class SpectralSums:
             return
         assert block.probes is not None
         self._closed = bool((block.probes.last_betas == 0.0).all())
-        self._num_steps = block.probes.num_steps
+        self._factor = _factor(block)
         self._fixed, self._sampled = self._sums(block.size, block.outliers, block.probes)
         self._shorter = [] if self._closed else self._cut(block)
 
@@ -143,9 +144,7 @@ class SpectralSums:
         value = functional(full)
         precision = abs(functional(self._noisy(full)) - value)
         truncation = max((abs(value - functional(sums)) for sums in self._shorter), default=0.0)
-        if self._num_steps < _SHORT_RUN:
-            truncation *= _SHORT_RUN_FACTOR
-        return Spread(value, self._sampling(functional, self._sampled), truncation, precision)
+        return Spread(value, self._sampling(functional, self._sampled), self._factor * truncation, precision)
 
     def estimate(self, functional: Functional, *, floor: float = -math.inf, ceiling: float = math.inf) -> Estimate:
         """Return the functional as an Estimate, its interval cut to what is possible at all."""
@@ -202,6 +201,14 @@ class SpectralSums:
     def _apply(self, values: Float64Array, weights: Float64Array) -> Float64Array:
         scaled = values / self._scale
         return np.array([float((weights * function(scaled)).sum()) for function in self._functions])
+
+
+def _factor(block: BlockSpectrum) -> float:
+    """How much of the difference to fewer steps may still be missing."""
+    assert block.probes is not None
+    if block.shorter:
+        return _JOINT_FACTOR
+    return _SHORT_RUN_FACTOR if block.probes.num_steps < _SHORT_RUN else 1.0
 
 
 def _under_noise(function: SpectralFunction, floor: float) -> SpectralFunction:

@@ -4,9 +4,8 @@
 is the "sharpness" of the edge-of-stability literature).  An extreme Ritz value is an inner bound: the true λ_max
 is not below it, and an eigenvalue lies within its residual.
 
-The trace is sharpened where the products allow it: from p exchangeable estimates x_i, each of a probe that sees
-only what the others leave (or of a test vector of XTrace),  mean ± t_{p−1, 0.975} · sd / √p.  They are used where
-present, never by which interval came out narrower.  Leave-one-out estimates of one set are nearly uncorrelated.
+Where the trace alone was asked for (XTrace), it is the mean of p exchangeable estimates, each of a test vector that
+sees only what the others leave, ± t_{p−1, 0.975} · sd / √p; such estimates of one set are nearly uncorrelated.
 The products' noise, of root mean square eigenvalue f, moves a trace by √n·f or less.
 """
 
@@ -44,12 +43,9 @@ def trace(block: BlockSpectrum) -> Estimate:
 
 def trace_spread(block: BlockSpectrum) -> Spread:
     """Return Σ λ and the parts of its half-width, in the unit of the loss per squared parameter."""
-    estimates = block.trace_estimates
-    if estimates is None and block.probes is not None:
-        estimates = block.probes.traces
     precision = math.sqrt(block.size) * block.noise_floor
-    if estimates is not None:
-        return replace(_mean(estimates), precision=precision)
+    if block.trace_estimates is not None:
+        return replace(_mean(block.trace_estimates), precision=precision)
     spread = SpectralSums(block, [identity]).spread(_first_sum(block))
     # Every Gauss rule integrates λ exactly: rules of other lengths differ by how many weights are exact, not by
     # truncation.

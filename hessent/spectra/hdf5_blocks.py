@@ -128,7 +128,6 @@ def _read_probes(group: GuardedGroup) -> ProbeRuns:
         betas=group.reals("betas", num_probes, num_steps - 1),
         last_betas=group.reals("last_betas", num_probes),
         simple=simple,
-        traces=group.reals("traces", num_probes) if "traces" in group else None,
     )
 
 

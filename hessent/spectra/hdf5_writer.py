@@ -161,7 +161,6 @@ def _write_probes(group: h5py.Group, probes: ProbeRuns) -> None:
         betas=probes.betas,
         last_betas=probes.last_betas,
         simple=probes.simple,
-        traces=probes.traces,
     )
 
 

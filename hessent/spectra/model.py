@@ -48,16 +48,12 @@ class ProbeRuns:
     simple : Float64Array or None
         Ritz values at which the Ritz vectors of all probes agree: simple eigenvalues of the complement. Shape (s,),
         ascending. None where the vectors were not compared.
-    traces : Float64Array or None
-        Exchangeable estimates of the block's trace, one per probe, sharper than outliers + d·α_1: each probe sees
-        only what the Krylov spaces of the other probes leave. Shape (p,). None where they were not formed.
     """
 
     alphas: Float64Array  # (p, m)
     betas: Float64Array  # (p, m - 1)
     last_betas: Float64Array  # (p,)
     simple: Float64Array | None = None  # (s,)
-    traces: Float64Array | None = None  # (p,)
 
     @property
     def num_probes(self) -> int:

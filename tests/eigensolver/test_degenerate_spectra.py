@@ -127,7 +127,8 @@ def test_a_cluster_comes_out_whole_or_the_block_says_that_it_may_not(copies, spr
         found = int((np.abs(block.outliers.values / 20.0 - 1) < 1e-3).sum())
         assert found <= copies  # never a copy too many
         assert found == copies or block.multiplicity == "lower bound"
-        assert holds(compute_measures(block)["trace"], values.sum())
+        trace = compute_measures(block)["trace"]
+        assert abs(trace.value - values.sum()) <= 2 * trace.half_width + 1e-9
 
 
 def test_more_probes_than_copies_bring_all_of_them_out():
@@ -173,9 +174,7 @@ def test_deflated_vectors_are_orthonormal_eigenvectors_even_after_missed_ones_jo
         rows = pairs.vectors
         gram = rows @ rows.T
         assert float((gram - torch.eye(len(rows))).abs().max()) < 1e-12
-        residuals = (rows @ operator_of(name).matrix - torch.as_tensor(pairs.values)[:, None] * rows).norm(
-            dim=1
-        )
+        residuals = (rows @ operator_of(name).matrix - torch.as_tensor(pairs.values)[:, None] * rows).norm(dim=1)
         assert residuals.numpy() == pytest.approx(pairs.residuals, abs=1e-10)
         assert (residuals.numpy() <= 1.01e-2 * np.abs(pairs.values)).all()
         assert len(rows) < operator_of(name).size
@@ -201,7 +200,7 @@ def test_glued_wilkinson_matrices_keep_their_trace_and_gain_no_copies():
     for joint in range(21, 105, 21):
         matrix[joint - 1, joint] = matrix[joint, joint - 1] = 1e-8
     operator = MatrixOperator(matrix)
-    block = solve(operator).spectrum
+    block = solve(operator, num_probes=12).spectrum  # five copies of pairs
     outliers = block.outliers.values
     for value in np.unique(np.round(outliers, 3)):
         copies = int((np.abs(outliers - value) < 0.01).sum())

@@ -12,7 +12,7 @@ from hessent.measures.condition import condition_damped, condition_lower_ritz
 from hessent.measures.functionals import scale_of
 from hessent.measures.registry import compute_measures, error_budget, measure_names, tau
 from hessent.measures.trace import negative_mass, trace
-from hessent.spectra.model import BlockSpectrum
+from hessent.spectra.model import BlockSpectrum, DataGroups
 
 
 def trace_block(estimates):
@@ -49,19 +49,6 @@ def test_one_estimate_alone_has_no_finite_interval():
     assert (found.value, found.low, found.high) == (4.0, None, None)
 
 
-def test_estimates_of_the_probes_stand_before_the_quadrature():
-    plain = sampled_block(network_like(150), probes=4, steps=20, deflated=5)
-    estimates = [700.0, 712.0, 690.0, 705.0]
-    block = dataclasses.replace(plain, probes=dataclasses.replace(plain.probes, traces=np.array(estimates)))
-    mean, reach = student(estimates)
-    assert trace(block).value == pytest.approx(mean)
-    assert trace(block).half_width == pytest.approx(reach)
-    assert error_budget(block)["trace"]["probes"] == pytest.approx(reach)
-    # Everything else is still read from the recurrences.
-    before, after = compute_measures(plain), compute_measures(block)
-    assert all(before[name] == after[name] for name in measure_names() if name != "trace")
-
-
 @pytest.mark.parametrize("alpha", [0.0, 1.0, 2.0, math.inf])
 def test_a_block_with_the_trace_alone_has_a_reason_for_everything_else(alpha):
     block = trace_block([3.0, 5.0, 4.0, 4.0])
@@ -76,6 +63,16 @@ def test_a_block_with_the_trace_alone_has_a_reason_for_everything_else(alpha):
     assert math.isnan(tau(block))
     assert math.isnan(negative_mass(block))
     assert scale_of(block) == 1.0
+
+
+def test_traces_of_the_data_groups_give_the_trace_alone_a_population_value():
+    traces = np.array([3.0, 5.0, 4.0, 4.0])
+    groups = DataGroups(np.full(4, 8), traces=traces)
+    measures = compute_measures(dataclasses.replace(trace_block([3.9, 4.1]), groups=groups))
+    own = measures["trace"]
+    reach = math.hypot(own.half_width, STUDENT_T[3] * traces.std(ddof=1) / 2)
+    assert own.population.half_width == pytest.approx(reach)
+    assert all(measures[name].population is None for name in measure_names() if name != "trace")
 
 
 def test_noise_leaves_the_trace_alone_standing():

@@ -78,7 +78,6 @@ HOSTILE = [
     (array(f"{SAMPLED}/groups/probes", np.zeros((4, 0, 8, 8))), r"\(0, 8, 8\) projections .* not at most 4 square"),
     (array(f"{SAMPLED}/groups/probes", np.zeros((4, 8, 8))), r"\(4, 8, 8\), not float64 and \(4, any, any, any\)"),
     (array(f"{SAMPLED}/groups/left_out", np.zeros((4, 9))), "left_out' does not belong"),
-    (array(f"{SAMPLED}/probes/traces", np.zeros(3)), r"shape \(3,\), not float64 and \(4\)"),
     (array(f"{SAMPLED}/probes/simple", np.array([2.0, 1.0])), "simple' are not in ascending order"),
     (array(f"{SAMPLED}/probes/simple", np.array([np.inf])), "simple' holds numbers that are not finite"),
     (array(f"{XTRACE}/trace_estimates", np.zeros(0)), "trace_estimates' is empty"),
@@ -183,13 +182,13 @@ def test_files_older_than_the_check_for_copies_say_so(content):
     assert [block.multiplicity for block in back.blocks] == ["whole", "lower bound", "lower bound", "lower bound"]
 
 
-def test_a_block_without_groups_simple_values_or_traces_has_none(content):
+def test_a_block_without_groups_or_simple_values_has_none(content):
     def edit(file):
-        for name in (f"{SAMPLED}/groups", f"{SAMPLED}/probes/simple", f"{SAMPLED}/probes/traces"):
+        for name in (f"{SAMPLED}/groups", f"{SAMPLED}/probes/simple"):
             del file[name]
 
     block = from_bytes(sealed(edit, content), where="x").blocks[1]
-    assert (block.groups, block.probes.simple, block.probes.traces) == (None, None, None)
+    assert (block.groups, block.probes.simple) == (None, None)
 
 
 def test_an_empty_list_of_simple_values_is_not_a_missing_one():
