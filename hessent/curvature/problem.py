@@ -39,7 +39,8 @@ class Problem:
         or a callable of (outputs, targets) that returns the mean over the samples of a micro-batch.
     batches : iterable of (inputs, targets)
         Micro-batches: a DataLoader without shuffling, a list, any re-iterable.  Every pass must give the same
-        samples; how they are cut into micro-batches does not matter.
+        samples; how they are cut into micro-batches does not matter.  Their order matters for the error of the data
+        subset alone, which is told from contiguous runs: shuffle sorted data once beforehand.
     device : torch.device or str
         Where products are computed.
     dtype : torch.dtype

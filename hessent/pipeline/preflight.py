@@ -13,7 +13,7 @@ import torch
 
 from hessent.curvature.blocks import Block
 from hessent.curvature.selfcheck import PRODUCTS_PER_BLOCK
-from hessent.eigensolver.settings import FIRST_PROBES
+from hessent.eigensolver.settings import joint_probes
 from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
@@ -90,7 +90,7 @@ def _planned(measurement: Measurement, block: Block) -> PlannedBlock:
     if solver.exact:
         columns, basis = min(_EXACT_COLUMNS, block.size), _matrix_bytes(block.size, groups, room)
     else:
-        columns = measurement.settings.num_probes or FIRST_PROBES
+        columns = joint_probes(measurement.settings, PRODUCTS_PER_BLOCK)
         basis = min(matvecs * block.size * itemsize, max(room, _LEAST_VECTORS * block.size * itemsize))
     return PlannedBlock(
         block.name,

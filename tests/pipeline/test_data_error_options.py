@@ -138,6 +138,8 @@ def test_a_dry_run_states_the_memory_of_vectors_and_groups(checkpoint, capsys):
         assert memory["expected"] == memory["graphs"] + memory["basis"] + memory["groups"]
     assert all(block["group_bytes"] == 0 for block in undivided["blocks"])
     assert {block["method"] for block in trace["blocks"]} == {"xtrace"}
+    # 4 probes at a time
+    assert [block["group_bytes"] for block in tight["blocks"]] == [4 * 4 * 4 * b["size"] for b in tight["blocks"]]
     assert divided["problems"] == []
     assert ["--memory" in problem for problem in tight["problems"]] == [True]
     # Where the memory is tight every sampled block keeps as few vectors as it can work with.
