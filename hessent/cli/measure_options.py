@@ -118,7 +118,7 @@ Rtol = Annotated[
         panel=_BLOCKS,
         metavar="R",
         help="Target relative 95 % half-width of entropy gap and absolute trace; 0 spends the whole budget. "
-        "Default: 0.05.",
+        "Default: 0.05; with --max-matvecs alone: 0.",
     ),
 ]
 Only = Annotated[

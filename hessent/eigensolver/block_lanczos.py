@@ -183,7 +183,8 @@ class BlockLanczos:
             rows = rows - ((rows.to(basis.dtype) @ basis.T) @ basis).double()
         q, triangle = torch.linalg.qr(rows.T)
         left, singular, _ = torch.linalg.svd(triangle)
-        return (q @ left[:, singular > _GENUINE]).T
+        genuine: Tensor = (q @ left[:, singular > _GENUINE]).T
+        return genuine
 
     def _append(self, block: Tensor) -> None:
         if self._count + len(block) > len(self._rows):

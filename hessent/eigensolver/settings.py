@@ -101,8 +101,8 @@ def joint_probes(settings: SolverSettings, spent: int) -> int:
     """Return the number of probes of a joint Krylov space.
 
     Few: the joint space shares its outliers among them, and long runs serve the gap better.  The more products
-    there will be, the more of them, because the t quantile of the interval depends on their number (3.2 with 4, 2.6
-    with 6, 2.4 with 8).  Measured on exact Hessians of small trained nets and on spectra over 8 decades.
+    there will be, the more of them, because the t quantile of the interval depends on their number (4.3 with 3, 3.2
+    with 4, 2.4 with 8).  Measured on exact Hessians of small trained nets and on spectra over 8 decades.
     """
     if settings.max_matvecs is None:
         if settings.num_probes is not None:
@@ -115,8 +115,8 @@ def joint_probes(settings: SolverSettings, spent: int) -> int:
     if budget > _LARGE_BUDGET:
         return 8
     if budget > _SMALL_BUDGET:
-        return 6
-    return max(min(FIRST_PROBES, budget // 12), min(2, budget), 1)
+        return 5
+    return max(min(3, budget // 12), min(2, budget), 1)
 
 
 def first_plan(settings: SolverSettings, size: int, spent: int) -> Plan:

@@ -46,10 +46,10 @@ def trace_spread(block: BlockSpectrum) -> Spread:
     precision = math.sqrt(block.size) * block.noise_floor
     if block.trace_estimates is not None:
         return replace(_mean(block.trace_estimates), precision=precision)
-    spread = SpectralSums(block, [identity]).spread(_first_sum(block))
     # Every Gauss rule integrates λ exactly: rules of other lengths differ by how many weights are exact, not by
     # truncation.
-    return replace(spread, quadrature=0.0, precision=precision)
+    spread = SpectralSums(block, [identity]).spread(_first_sum(block), truncated=False)
+    return replace(spread, precision=precision)
 
 
 def _first_sum(block: BlockSpectrum) -> Functional:

@@ -13,6 +13,7 @@ from hessent.errors import UsageError
 
 METHODS = ("auto", "exact", "lanczos")
 ONLY = ("trace",)
+DEFAULT_RTOL = 0.05
 # The check, and three probes of two steps (or three test vectors of the trace): fewer have no interval.
 LEAST_MATVECS = PRODUCTS_PER_BLOCK + 6
 
@@ -25,8 +26,9 @@ class Accuracy:
     ----------
     method : str
         `auto` (exact where a block is small), `exact` or `lanczos`.
-    rtol : float
-        Target relative 95 % half-width of entropy gap and absolute trace; 0 spends the whole budget.
+    rtol : float or None
+        Target relative 95 % half-width of entropy gap and absolute trace; 0 spends the whole budget. None: 0.05,
+        but 0 beside a budget of products, which is then spent.
     max_matvecs : int or None
         Budget of products per block, checks included.
     num_probes, num_steps : int or None
@@ -42,7 +44,7 @@ class Accuracy:
     """
 
     method: str = "auto"
-    rtol: float = 0.05
+    rtol: float | None = None
     max_matvecs: int | None = None
     num_probes: int | None = None
     num_steps: int | None = None
@@ -50,6 +52,13 @@ class Accuracy:
     data_error: bool = True
     data_groups: int = 4
     population: int | None = None
+
+    @property
+    def tolerance(self) -> float:
+        """The target half-width, with its default filled in."""
+        if self.rtol is not None:
+            return self.rtol
+        return DEFAULT_RTOL if self.max_matvecs is None else 0.0
 
     @property
     def num_groups(self) -> int:
@@ -110,7 +119,7 @@ class Accuracy:
         """Return the settings of every block's solver; `basis_memory` in bytes."""
         return SolverSettings(
             method=self.method,
-            rtol=self.rtol,
+            rtol=self.tolerance,
             max_matvecs=self.max_matvecs,
             num_probes=self.num_probes,
             num_steps=self.num_steps,
@@ -123,7 +132,7 @@ class Accuracy:
         """Return what goes into the file; what has no effect is None."""
         return {
             "method": self.method,
-            "rtol": self.rtol,
+            "rtol": self.tolerance,
             "max_matvecs": self.max_matvecs,
             "probes": self.num_probes,
             "steps": self.num_steps,

@@ -106,7 +106,7 @@ def prepare(request: SpectrumRequest) -> Prepared:
         blocks=tuple(request.blocks or config.get("blocks", ()) or ("layer",)),
         full=request.full,
         accuracy=replace(
-            request.accuracy, rtol=float(first_known(request.rtol, config.get("rtol"), request.accuracy.rtol))
+            request.accuracy, rtol=first_known(request.rtol, config.get("rtol"), request.accuracy.rtol)
         ),
         seed=choose.seed,
         memory=memory,

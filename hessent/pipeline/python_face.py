@@ -60,7 +60,7 @@ def spectrum(
     blocks: str | Sequence[str] = "layer",
     full: bool = True,
     method: str = "auto",
-    rtol: float = 0.05,
+    rtol: float | None = None,
     max_matvecs: int | None = None,
     num_probes: int | None = None,
     num_steps: int | None = None,
@@ -89,8 +89,9 @@ def spectrum(
         Whether the whole matrix is measured too, as the block `full`.
     method : str
         `auto` (exact where a block is small), `exact` or `lanczos`.
-    rtol : float
-        Target relative 95 % half-width of entropy gap and absolute trace; 0 spends the whole budget.
+    rtol : float, optional
+        Target relative 95 % half-width of entropy gap and absolute trace; 0 spends the whole budget.  By default
+        0.05, but 0 where `max_matvecs` is given.
     max_matvecs, num_probes, num_steps : int, optional
         Budget per block, or probes and steps by hand.
     only : str, optional
