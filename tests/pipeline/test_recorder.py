@@ -6,6 +6,8 @@ import itertools
 
 import pytest
 import sample_spectra
+import torch
+from cases import cases, seeded
 
 import hessent
 from hessent.pipeline import recorder as module
@@ -88,3 +90,22 @@ def test_the_observer_behind_is_told_of_every_refinement(clock, tmp_path):
     for block in spectrum.blocks:
         recorder.refined(block)
     assert told == [block.name for block in spectrum.blocks]
+
+
+def test_what_a_killed_run_leaves_can_be_read_and_says_that_it_is_not_complete(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "_SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(module, "_SHARE", float("inf"))
+    target, left = tmp_path / "run.spectrum.h5", []
+
+    class Reading(Silent):
+        def refined(self, block):
+            left.append(hessent.load(target))  # what would be there, were the process killed now
+
+    case = next(case for case in cases() if case.name == "mlp, mse")
+    problem = hessent.Problem(seeded(case.model), case.loss, case.batches(4, 4, 1), dtype=torch.float64)
+    found = hessent.spectrum(problem, method="lanczos", rtol=0.0, max_matvecs=40, out=target, observer=Reading())
+    assert left
+    assert not any(spectrum.complete for spectrum in left)
+    assert [block.name for block in left[-1].blocks] == [block.name for block in found.blocks]
+    assert all(block.groups is not None for block in left[-1].blocks)
+    assert hessent.load(target).complete
