@@ -7,7 +7,9 @@ largest eigenvalue of an average over few samples is too high, by a third for a 
 knows by how much, on average: for one subset the correction is about as uncertain as it is large.  So its interval
 reaches from the lower end of the corrected value to the upper end of the one that was measured: that of the
 corrected value alone held the full data in 0.86 of 95 subsets of a trained net, both together in 0.93 of 45.  The
-jackknife does not reproduce the bias of `abs_trace` and of the gap, which stay as they are.
+jackknife does not reproduce the bias of `abs_trace` and of the gap, which stay as they are: on 128 samples of a net
+of 978 parameters, where the gap is low for want of samples, its interval held that of the full data in 0.74 of 50
+subsets, on 256 samples in 0.90.
 
 What is a function of another measure takes that measure's interval through the function: `entropy`,
 `effective_rank`, the gap of order 0 and `condition_lower_entropy`.  `condition_lower_ritz` is a bound for the very

@@ -12,6 +12,7 @@ from hessent.measures.entropy import entropy_gap
 from hessent.measures.quadrature import gauss_rules, with_exact_weights
 from hessent.measures.registry import compute_measures, error_budget
 from hessent.measures.trace import abs_trace, trace
+from hessent.spectra.model import ShorterSpectrum
 
 
 def bulk():
@@ -126,6 +127,19 @@ def test_sampled_measures_scale_with_the_matrix(scale):
             expected = getattr(estimate, end)
             expected = None if expected is None else pytest.approx(unit * expected, rel=1e-6, abs=1e-9 * unit)
             assert getattr(scaled[name], end) == expected, (name, end)
+
+
+def test_of_a_joint_space_half_of_the_largest_change_by_cutting_it_is_truncation():
+    values = network_like(200)
+    block, cuts = sampled_block(values, steps=24, deflated=8), []
+    for steps, deflated in ((17, 6), (12, 4)):
+        cut = sampled_block(values, steps=steps, deflated=deflated)
+        cuts.append(dataclasses.replace(cut, lambda_max=block.lambda_max, lambda_min=block.lambda_min))
+    joint = dataclasses.replace(block, shorter=tuple(ShorterSpectrum(cut.outliers, cut.probes) for cut in cuts))
+    for measure, name in ((abs_trace, "abs_trace"), (entropy_gap, "entropy_gap")):
+        changes = [abs(measure(block).value - measure(cut).value) for cut in cuts]
+        assert measure(joint).value == measure(block).value
+        assert error_budget(joint)[name]["quadrature"] == pytest.approx(max(changes) / 2), name
 
 
 def test_recurrences_that_closed_are_exact_up_to_the_probes():
