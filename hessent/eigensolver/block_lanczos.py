@@ -1,9 +1,9 @@
 """Block Lanczos: one Krylov space grown from several probes at once, with full orthogonalisation.
 
 The block V_1 spans the b start vectors.  Each step multiplies the current block, orthogonalises the images against
-the whole basis Q = [V_1 … V_j] and takes what is left, orthonormalised, as the next block.  T = Qᵀ H Q is kept
-whole.  A Ritz pair (θ, Q y) has the residual ‖B y_last‖, with B the coupling between the last block and what is
-left of its images.
+the basis Q = [V_1 … V_j] and takes what is left, orthonormalised, as the next block.  T = Qᵀ H Q is kept whole.  A
+Ritz pair (θ, Q y) has the residual ‖B y_last‖, with B the coupling between the last block and what is left of its
+images.
 
 The joint space holds the Krylov space of every single probe, so it resolves everything that lockstep recurrences of
 the same probes would, and far more eigenpairs converge in it than in any of them: up to b copies of each.
@@ -30,7 +30,7 @@ from hessent.eigensolver.requests import Products
 
 Float64Array = NDArray[np.float64]
 
-_LITTLE_LEFT = 0.1  # share of the images below which they are orthogonalised once more
+_LITTLE_LEFT = 0.7  # share of an image below which one pass lets what was lost of orthogonality grow
 _CLOSING = 8  # roundings of the largest image that count as nothing left
 _GENUINE = 0.5  # norm that a unit vector must keep beside the basis to count as new
 
@@ -121,24 +121,20 @@ class BlockLanczos:
         images = product.total.T.double()
         if product.groups is not None and self.num_steps < self._group_steps:
             self._border_groups(rows, product.groups)
-        norms = images.norm(dim=1)
-        largest = float(norms.max())
+        largest = float(images.norm(dim=1).max())
         # Divided by their size, so that no vector over- or underflows in the precision of the basis.
         size = largest if largest > 0.0 else 1.0
-        coefficients = (images / size).to(rows.dtype) @ rows.T  # (r, M)
-        left = images / size - (coefficients @ rows).double()
-        # One pass leaves rounding relative to the images: only where little of them is left does that show.
-        if bool((left.norm(dim=1) * size < _LITTLE_LEFT * norms).any()):
-            left = left - ((left.to(rows.dtype) @ rows.T) @ rows).double()
-        left = left * size
+        images = images / size
+        coefficients = images.to(rows.dtype) @ rows.T  # (r, M)
+        left = images - (coefficients @ rows).double()
         self._scale = max(self._scale, largest)
-        self._border(coefficients.double().cpu().numpy() * size, images)
+        self._border(coefficients.double().cpu().numpy() * size, images * size)
         self.num_matvecs += added
         self.num_steps += 1
         self._widths.append(added)
-        self._block, coupling = self._orthonormal(left, self._scale)
+        self._block, coupling = self._orthonormal(left, self._scale / size)
         self.coupling = np.zeros((len(self._block), self._count))
-        self.coupling[:, self._count - added :] = coupling
+        self.coupling[:, self._count - added :] = coupling * size
 
     def _border(self, columns: Float64Array, images: Tensor) -> None:
         """Add the images' coefficients (r, M) to T; those within the block in full float64."""
@@ -166,12 +162,15 @@ class BlockLanczos:
         self.groups = grown
 
     def _orthonormal(self, vectors: Tensor, scale: float) -> tuple[Tensor, Float64Array]:
-        """Return orthonormal rows (r, n) that span `vectors` (b, n) beyond rounding, and coefficients (r, b)."""
+        """Return orthonormal rows (r, n) that span `vectors` (b, n) beyond rounding, and coefficients (r, b).
+
+        The vectors are what is left of images of size one, `scale` the largest image so far in that unit.
+        """
         q, triangle = torch.linalg.qr(vectors.T)
         left, singular, _ = torch.linalg.svd(triangle)
         wanted = singular > self._epsilon * scale
         rows = (q @ left[:, wanted]).T
-        if bool((singular[wanted] < _LITTLE_LEFT * scale).any()):
+        if bool((singular[wanted] < _LITTLE_LEFT).any()):
             rows = self._beyond_basis(rows)
         rows = rows.to(self._rows.dtype)
         return rows, (rows.double() @ vectors.T).cpu().numpy()
@@ -179,11 +178,10 @@ class BlockLanczos:
     def _beyond_basis(self, rows: Tensor) -> Tensor:
         """Orthogonalise unit rows against the basis; what mostly lies in it was rounding and is dropped."""
         basis = self._rows[: self._count]
-        for _ in range(2):
-            rows = rows - ((rows.to(basis.dtype) @ basis.T) @ basis).double()
-        q, triangle = torch.linalg.qr(rows.T)
-        left, singular, _ = torch.linalg.svd(triangle)
-        genuine: Tensor = (q @ left[:, singular > _GENUINE]).T
+        rows = rows - ((rows.to(basis.dtype) @ basis.T) @ basis).double()
+        squares, mixing = torch.linalg.eigh(rows @ rows.T)
+        kept = squares > _GENUINE**2
+        genuine: Tensor = (mixing[:, kept] / squares[kept].sqrt()).T @ rows
         return genuine
 
     def _append(self, block: Tensor) -> None:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from hessent.eigensolver.block_lanczos import BlockLanczos
 from hessent.eigensolver.joint_space import JointSpectrum, joint_spectrum
-from hessent.eigensolver.lanczos import GROUP_STEPS
 from hessent.eigensolver.probes import gaussian_vectors
 from hessent.eigensolver.requests import Products
 from hessent.eigensolver.settings import FIRST_STEPS, LOOK_STEPS, MAX_STEPS, SolverSettings, joint_probes
@@ -27,6 +26,7 @@ _GROUP_PROBES = (
     6  # probes whose spaces the data groups are projected on; more changed nothing on small trained nets
 )
 
+_GROUP_STEPS = 25  # steps on whose space the data groups are projected; a projection costs a pass over the vectors
 _SHORTER = (0.7, 0.5)  # of the steps, to see the truncation by
 _GROWTH = 1.3  # of the steps, between two looks at the interval
 
@@ -73,7 +73,7 @@ class JointSampling:
         starts = gaussian_vectors(
             empty.size, self._num_probes, seed=settings.seed, key=f"{empty.name}/probe", device=device
         )
-        self._space = BlockLanczos(starts, dtype=dtype, group_steps=GROUP_STEPS)
+        self._space = BlockLanczos(starts, dtype=dtype, group_steps=_GROUP_STEPS)
 
     @property
     def matvecs(self) -> int:
@@ -158,8 +158,8 @@ class JointSampling:
         if self._items is None or projections is None:
             return None
         if projections.shape[1] < len(self._space.matrix):
-            found = self._read(projections.shape[1], GROUP_STEPS)
-        outliers, probes = found.projected(projections, probes=_GROUP_PROBES, steps=GROUP_STEPS)
+            found = self._read(projections.shape[1], _GROUP_STEPS)
+        outliers, probes = found.projected(projections, probes=_GROUP_PROBES, steps=_GROUP_STEPS)
         return DataGroups(
             items=self._items,
             sampled_fraction=self._sampled_fraction,

@@ -71,4 +71,4 @@ def square_sum(block: BlockSpectrum) -> float:
 def _relative(sums: SpectralSums, functional: Functional, *, floor: float) -> Spread:
     spread = sums.spread(functional)
     size = max(abs(spread.value), floor)
-    return Spread(spread.value, spread.probes / size, spread.quadrature / size)
+    return Spread(spread.value, spread.probes / size, spread.quadrature / size, spread.precision / size)

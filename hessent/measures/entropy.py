@@ -79,7 +79,7 @@ def entropy_gap(block: BlockSpectrum, alpha: float = 1.0, tau_rel: float | None 
 def gap_functional(block: BlockSpectrum, alpha: float) -> tuple[SpectralSums, Functional]:
     """Return the spectral sums the gap of order α > 0 depends on, and the gap as a function of them."""
     functions, functional = gap_terms(alpha, block.size)
-    return SpectralSums(block, functions), functional
+    return SpectralSums(block, functions, slow=alpha < 1.0), functional
 
 
 def gap_terms(alpha: float, size: int) -> tuple[list[SpectralFunction], Functional]:

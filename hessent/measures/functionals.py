@@ -13,7 +13,10 @@ The second term is the truncation of the quadrature, which all probes share; c =
 understates, else 1 (measured on spectra with known eigenvalues over many decades).
 
 Where the probes share a Krylov space, F_{m/2} and F_{0.7m} are those of the space cut short, outliers included, and
-c = 0.5: on exact Hessians of small trained nets further steps changed the gap by about 0.3 of that difference.
+c = 0.5: on exact Hessians of small trained nets further steps changed the gap by about 0.3 of that difference; c =
+1 for orders below 1, which live on the smallest eigenvalues and converge like 1/m.  The first term is multiplied by
+1.25 there: eigenvalues converge first where the probes have most of them, so what is left to the probes is a little
+less than fair (0.4 standard deviations of the trace on a power law).
 
 The products' noise adds a random symmetric matrix of root mean square eigenvalue f: λ is seen as √(λ² + f²) on
 average, and |F(√(λ² + f²)) − F(λ)| is added to the half-width of a sampled block.  An exact block stays exact: its
@@ -46,6 +49,7 @@ _SHARES = (0.7, 0.5)
 _SHORT_RUN = 100
 _SHORT_RUN_FACTOR = 1.5
 _JOINT_FACTOR = 0.5
+_JOINT_SAMPLING = 1.25
 ONLY_TRACE = "only the trace was asked for"
 
 
@@ -121,9 +125,11 @@ class SpectralSums:
         Exact or sampled.
     functions : sequence of callables
         f_1 … f_r, applied to arrays of eigenvalues divided by `scale_of(block)`.
+    slow : bool
+        Whether the functions live on the smallest eigenvalues, which rules resolve last.
     """
 
-    def __init__(self, block: BlockSpectrum, functions: Sequence[SpectralFunction]) -> None:
+    def __init__(self, block: BlockSpectrum, functions: Sequence[SpectralFunction], *, slow: bool = False) -> None:
         self._scale = scale_of(block)
         floor = block.noise_floor / self._scale
         # The functions themselves, then what they become under noise.
@@ -134,7 +140,8 @@ class SpectralSums:
             return
         assert block.probes is not None
         self._closed = bool((block.probes.last_betas == 0.0).all())
-        self._factor = _factor(block)
+        self._factor = _factor(block, slow)
+        self._inflation = _JOINT_SAMPLING if block.shorter else 1.0
         self._fixed, self._sampled = self._sums(block.size, block.outliers, block.probes)
         self._shorter = [] if self._closed else self._cut(block)
 
@@ -173,7 +180,7 @@ class SpectralSums:
         if not np.isfinite(left_out).all():
             return math.inf
         variance = (count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum())
-        return t_quantile(count) * math.sqrt(variance)
+        return self._inflation * t_quantile(count) * math.sqrt(variance)
 
     def _cut(self, block: BlockSpectrum) -> list[Float64Array]:
         """Whole sums (functions,) after fewer steps: of the joint space, else of each recurrence cut by itself."""
@@ -212,11 +219,11 @@ class SpectralSums:
         return np.array([float((weights * function(scaled)).sum()) for function in self._functions])
 
 
-def _factor(block: BlockSpectrum) -> float:
+def _factor(block: BlockSpectrum, slow: bool) -> float:
     """How much of the difference to fewer steps may still be missing."""
     assert block.probes is not None
     if block.shorter:
-        return _JOINT_FACTOR
+        return 1.0 if slow else _JOINT_FACTOR
     return _SHORT_RUN_FACTOR if block.probes.num_steps < _SHORT_RUN else 1.0
 
 
