@@ -24,6 +24,7 @@ from hessent.eigensolver.settings import (
     FIRST_PROBES,
     FIRST_STEPS,
     FIRST_TRACE_VECTORS,
+    LEAST_ROOM,
     LOOK_STEPS,
     SolverSettings,
     is_exact,
@@ -33,8 +34,6 @@ from hessent.eigensolver.settings import (
 from hessent.eigensolver.trace_only import estimate_trace
 from hessent.eigensolver.widths import widths
 from hessent.spectra.model import BlockSpectrum
-
-_LEAST_ROOM = 32  # vectors without which nothing can be sampled
 
 
 class BlockSolver:
@@ -107,6 +106,13 @@ class BlockSolver:
             return math.inf
         return 0.0 if self.spectrum.converged else widths(self.spectrum).total
 
+    @property
+    def wants_groups(self) -> bool:
+        """Whether the next product is of use with the data groups' contributions."""
+        if self._items is None or self._settings.only_trace:
+            return False
+        return not isinstance(self._route, JointSampling) or self._route.wants_groups
+
     def planned_matvecs(self) -> int:
         """Products expected for the whole block (the first instalment, for a sampled one)."""
         if self.exact:
@@ -156,7 +162,7 @@ class BlockSolver:
                 group_items=self._items,
                 sampled_fraction=self._sampled_fraction,
             )
-        room = max(self._settings.room(self.size, itemsize), _LEAST_ROOM)
+        room = max(self._settings.room(self.size, itemsize), LEAST_ROOM)
         state = DeflatedSampling(
             self._empty,
             seed=self._settings.seed,
@@ -202,7 +208,7 @@ class BlockSolver:
             key=f"{self.name}/trace",
             rtol=self._settings.rtol,
             budget=None if limit is None else limit - self._empty.num_matvecs,
-            room=max(self._settings.room(self.size, torch.finfo(self._dtype).bits // 8), _LEAST_ROOM),
+            room=max(self._settings.room(self.size, torch.finfo(self._dtype).bits // 8), LEAST_ROOM),
             dtype=self._dtype,
             device=self._device,
         )

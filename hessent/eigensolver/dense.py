@@ -17,7 +17,7 @@ from hessent.eigensolver.requests import Products
 
 Float64Array = NDArray[np.float64]
 
-_COLUMNS_AT_ONCE = 64
+COLUMNS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def form_matrix(size: int, *, device: torch.device | str, keep_groups: bool) -> 
     """
     matrix = np.empty((size, size))
     groups: NDArray[np.floating] | None = None
-    for start in range(0, size, _COLUMNS_AT_ONCE):
-        stop = min(start + _COLUMNS_AT_ONCE, size)
+    for start in range(0, size, COLUMNS_AT_ONCE):
+        stop = min(start + COLUMNS_AT_ONCE, size)
         columns = torch.zeros(size, stop - start, dtype=torch.float64, device=device)
         columns[torch.arange(start, stop), torch.arange(stop - start)] = 1.0
         product = yield columns

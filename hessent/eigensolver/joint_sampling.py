@@ -22,10 +22,7 @@ from hessent.eigensolver.settings import FIRST_STEPS, LOOK_STEPS, MAX_STEPS, Sol
 from hessent.eigensolver.widths import widths
 from hessent.spectra.model import BlockSpectrum, DataGroups, ShorterSpectrum
 
-_GROUP_PROBES = (
-    6  # probes whose spaces the data groups are projected on; more changed nothing on small trained nets
-)
-
+_GROUP_PROBES = 6  # probes whose spaces the data groups are projected on; more changed nothing on trained nets
 _GROUP_STEPS = 25  # steps on whose space the data groups are projected; a projection costs a pass over the vectors
 _SHORTER = (0.7, 0.5)  # of the steps, to see the truncation by
 _GROWTH = 1.3  # of the steps, between two looks at the interval
@@ -79,6 +76,11 @@ class JointSampling:
     def matvecs(self) -> int:
         """Products asked for so far."""
         return self._space.num_matvecs
+
+    @property
+    def wants_groups(self) -> bool:
+        """Whether the next step projects the data groups."""
+        return self._space.num_steps < _GROUP_STEPS
 
     def first_look(self) -> Products[None]:
         """Get a first estimate with few products."""

@@ -14,6 +14,7 @@ FIRST_STEPS = 40
 LOOK_STEPS = 20  # of the first look
 LOOK_SEARCH = 20  # products for outliers in the first look with few vectors in memory
 FIRST_TRACE_VECTORS = 20  # for the trace alone; fewer leave the scatter too uncertain to stop on
+LEAST_ROOM = 32  # vectors without which nothing can be sampled, whatever the memory
 _DEFAULT_BUDGET = 300  # products; reaches a few per cent on the gap of trained nets of 2,000–100,000 parameters
 _SMALL_BUDGET, _LARGE_BUDGET = 200, 600
 _TOLERANCES = (0.01, 0.04)

@@ -95,6 +95,7 @@ class Measurement:
         self.sampled_fraction = sampled_fraction(problem.num_samples, accuracy.population)
         self.engine = HessianEngine(problem, memory=graph_memory, engine=engine, num_groups=accuracy.num_groups)
         self.whole = Block(FULL, tuple(problem.parameters), problem.num_params)
+        self._undivided: HessianEngine | None = None
         self._solvers: list[BlockSolver] = []
 
     def run(self, observer: Observer, *, max_time: float | None = None) -> None:
@@ -136,7 +137,7 @@ class Measurement:
         by_solver = dict(zip(self._solvers, self.blocks, strict=True))
 
         def multiply(requests: Sequence[tuple[BlockSolver, Tensor]]) -> list[Product]:
-            return self.engine.products([(by_solver[solver], columns) for solver, columns in requests])
+            return self._multiply([(by_solver[s], columns, s.wants_groups) for s, columns in requests])
 
         def advanced(solver: BlockSolver, matvecs: int) -> None:
             observer.advanced(solver.name, matvecs)
@@ -167,6 +168,28 @@ class Measurement:
         if not self.complete:
             for solver in self._solvers:
                 solver.stop("stopped early")
+
+    def _multiply(self, requests: Sequence[tuple[Block, Tensor, bool]]) -> list[Product]:
+        """Answer (block, columns, whether data groups are wanted), from whole micro-batches where they are not."""
+        engines = [self.engine if wanted else self._undivided_engine() for _, _, wanted in requests]
+        products: dict[int, Product] = {}
+        for engine in dict.fromkeys(engines):
+            mine = [index for index, other in enumerate(engines) if other is engine]
+            answers = engine.products([requests[index][:2] for index in mine])
+            products.update(zip(mine, answers, strict=True))
+        return [products[index] for index in range(len(requests))]
+
+    def _undivided_engine(self) -> HessianEngine:
+        """The same products from micro-batches that are not cut into groups: fewer, so faster on small data."""
+        if self._undivided is None:
+            self._undivided = self.engine
+            if self.engine.group_items is not None:
+                room = max(self.engine.memory - self.engine.graph_bytes, 0) if self.engine.keeps_graphs else 0
+                whole = HessianEngine(self.problem, memory=room, engine=self.engine.engine)
+                # Rebuilding graphs at every pass costs more than many small ones that are kept.
+                if whole.keeps_graphs or not self.engine.keeps_graphs:
+                    self._undivided = whole
+        return self._undivided
 
     def spectra(self) -> tuple[BlockSpectrum, ...]:
         """Return what is known so far, in the model's order; a block without an estimate is left out."""

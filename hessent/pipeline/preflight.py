@@ -13,16 +13,14 @@ import torch
 
 from hessent.curvature.blocks import Block
 from hessent.curvature.selfcheck import PRODUCTS_PER_BLOCK
-from hessent.eigensolver.settings import joint_probes
+from hessent.eigensolver.dense import COLUMNS_AT_ONCE
+from hessent.eigensolver.settings import LEAST_ROOM, joint_probes
 from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.request import SpectrumRequest
 from hessent.pipeline.spectrum_run import measurement_for
 from hessent.report.preflight import ExpectedMemory, PlannedBlock, Preflight
-
-_EXACT_COLUMNS = 64  # unit vectors multiplied at once where a block is formed whole
-_LEAST_VECTORS = 32  # that a sampled block keeps, whatever the memory
 
 
 def preflight(request: SpectrumRequest, observer: Observer) -> Preflight:
@@ -88,10 +86,10 @@ def _planned(measurement: Measurement, block: Block) -> PlannedBlock:
     itemsize = torch.finfo(measurement.problem.dtype).bits // 8
     room = measurement.settings_for(block).basis_memory
     if solver.exact:
-        columns, basis = min(_EXACT_COLUMNS, block.size), _matrix_bytes(block.size, groups, room)
+        columns, basis = min(COLUMNS_AT_ONCE, block.size), _matrix_bytes(block.size, groups, room)
     else:
         columns = joint_probes(measurement.settings, PRODUCTS_PER_BLOCK)
-        basis = min(matvecs * block.size * itemsize, max(room, _LEAST_VECTORS * block.size * itemsize))
+        basis = min(matvecs * block.size * itemsize, max(room, LEAST_ROOM * block.size * itemsize))
     return PlannedBlock(
         block.name,
         block.size,
