@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from hessent.measures.entropy import gap_functional
-from hessent.measures.functionals import Spread, extremes, only_trace, scale_of
+from hessent.measures.functionals import Spread, extremes, only_trace
 from hessent.measures.population import DataErrors
-from hessent.measures.trace import abs_trace_spread, trace_spread
+from hessent.measures.trace import abs_trace_spread, extreme_slack, trace_spread
 from hessent.spectra.model import BlockSpectrum
 
 
@@ -34,7 +34,7 @@ def error_budget(block: BlockSpectrum, alpha: float = 1.0) -> dict[str, dict[str
     if not only_trace(block):
         spreads["abs_trace"] = abs_trace_spread(block)
         value, residual = extremes(block)[0]
-        spreads["lambda_max"] = Spread(value, 0.0, residual, block.noise * scale_of(block))
+        spreads["lambda_max"] = Spread(value, 0.0, residual, extreme_slack(block))
         if alpha > 0.0 and any(value for value, _ in extremes(block)):
             sums, functional = gap_functional(block, alpha)
             spreads["entropy_gap"] = sums.spread(functional)

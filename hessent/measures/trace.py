@@ -32,6 +32,8 @@ from hessent.measures.functionals import (
 )
 from hessent.spectra.model import BlockSpectrum
 
+_ROUNDING = 1e-12  # relative; of a few hundred float64 recurrence steps and the eigenvalues of their matrix
+
 
 def trace(block: BlockSpectrum) -> Estimate:
     """Return Σ λ, in the unit of the loss per squared parameter."""
@@ -86,7 +88,7 @@ def lambda_max(block: BlockSpectrum) -> Estimate:
     value, residual = extremes(block)[0]
     if block.eigenvalues is not None:
         return Estimate.exactly(value)
-    slack = block.noise * scale_of(block)
+    slack = extreme_slack(block)
     return Estimate(value, value - slack, value + residual + slack)
 
 
@@ -97,8 +99,14 @@ def lambda_min(block: BlockSpectrum) -> Estimate:
     value, residual = extremes(block)[1]
     if block.eigenvalues is not None:
         return Estimate.exactly(value)
-    slack = block.noise * scale_of(block)
+    slack = extreme_slack(block)
     return Estimate(value, value - residual - slack, value + slack)
+
+
+def extreme_slack(block: BlockSpectrum) -> float:
+    """What noise and rounding may move an extreme Ritz value by; zero for a zero matrix."""
+    largest = max(abs(value) for value, _ in extremes(block))
+    return max(block.noise, _ROUNDING) * largest + (block.noise_floor if largest > 0.0 else 0.0)
 
 
 def negative_mass(block: BlockSpectrum) -> float:

@@ -47,14 +47,14 @@ def test_without_room_for_a_basis_the_intervals_still_hold(vectors, outliers, ba
     operator = operator_of(torch.float64)
     truth = {"abs_trace": np.abs(operator.eigenvalues).sum(), "entropy_gap": true_gap(operator.eigenvalues)}
     held, errors = dict.fromkeys(truth, 0), {name: [] for name in truth}
-    for seed in range(8):
+    for seed in range(16):
         block = solve(operator, seed=seed, basis_memory=vectors * 8 * 300, max_matvecs=300).spectrum
         assert len(block.outliers.values) <= outliers
         measures = compute_measures(block)
         for name, number in truth.items():
             held[name] += measures[name].low <= number <= measures[name].high
             errors[name].append(abs(measures[name].value / number - 1))
-    assert min(held.values()) >= 7
+    assert min(held.values()) >= 13  # of a true 0.95 fewer come up once in a hundred
     for name, bar in zip(truth, bars, strict=True):
         assert np.median(errors[name]) <= bar, name
 
