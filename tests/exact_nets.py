@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,9 @@ def dense_hessian(model: nn.Module, inputs: Tensor, targets: Tensor, *, chunk: i
         return jvp(grad(loss), (theta,), (vector,))[1]
 
     unit_vectors = torch.eye(len(theta), dtype=torch.float64)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # torch's own forward differentiation compiles its rules with a function that torch calls deprecated.
+        warnings.filterwarnings("ignore", message="`torch.jit.script`", category=DeprecationWarning)
         rows = torch.cat([vmap(product)(part) for part in unit_vectors.split(chunk)]).numpy()
     assert np.abs(rows - rows.T).max() <= 1e-12 * np.abs(rows).max()
     return (rows + rows.T) / 2
