@@ -137,7 +137,7 @@ def joint_block(name="layer3.0.conv1", seed=0):
     return dataclasses.replace(block, shorter=shorter, groups=fewer)
 
 
-def xtrace_block(name="layer2.0.conv1", size=73_728, seed=0, scale=1.0, converged=True, items=None):
+def trace_block(name="layer2.0.conv1", size=73_728, seed=0, scale=1.0, converged=True, items=None):
     """A block of which only the trace was measured."""
     rng = np.random.default_rng(seed)
     trace = 30.0 * scale
@@ -149,7 +149,7 @@ def xtrace_block(name="layer2.0.conv1", size=73_728, seed=0, scale=1.0, converge
         name=name,
         size=size,
         parameters=(f"{name}.weight",),
-        method="xtrace",
+        method="hutch++",
         num_matvecs=60,
         converged=converged,
         status="tolerance met" if converged else "budget spent",
@@ -166,7 +166,7 @@ def grouped_blocks():
     return (
         grouped_exact_block(),
         grouped_lanczos_block(),
-        xtrace_block(items=(32, 32, 32, 32)),
+        trace_block(items=(32, 32, 32, 32)),
         grouped_lanczos_block("full", size=11_173_962, seed=5, scale=30.0, num_outliers=20),
     )
 

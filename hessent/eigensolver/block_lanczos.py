@@ -97,6 +97,16 @@ class BlockLanczos:
         return self.matrix[:size, :size], self.matrix[size:, :size]
 
     @property
+    def rows(self) -> Tensor:
+        """The basis Q, shape (M, n), in storage precision."""
+        return self._rows[: self._count]
+
+    @property
+    def next_block(self) -> Tensor:
+        """Orthonormal rows (r, n) that H leads to from the space; none once it is closed."""
+        return self._block
+
+    @property
     def closed(self) -> bool:
         """Whether the space is invariant: it cannot be made larger."""
         return len(self._block) == 0

@@ -1,7 +1,7 @@
 """The spectrum of one block: a cheap first look, then work until the tolerance or the budget is met.
 
 Small blocks are formed exactly.  Larger ones are sampled: in one joint Krylov space of all probes where its vectors
-fit in memory, else with outliers first and probes beside them.  Where the trace alone is asked for, XTrace takes
+fit in memory, else with outliers first and probes beside them.  Where the trace alone is asked for, Hutch++ takes
 the place of both.
 """
 
@@ -121,7 +121,7 @@ class BlockSolver:
         if limit is not None:
             return limit - self._empty.num_matvecs
         if self._settings.only_trace:
-            return 2 * FIRST_TRACE_VECTORS
+            return 3 * FIRST_TRACE_VECTORS
         return joint_probes(self._settings, 0) * (self._settings.num_steps or FIRST_STEPS)
 
     def first_look(self) -> Products[None]:
@@ -214,7 +214,7 @@ class BlockSolver:
         )
         self.spectrum = replace(
             self._empty,
-            method="xtrace",
+            method="hutch++",
             num_matvecs=self._empty.num_matvecs + result.num_matvecs,
             converged=result.converged,
             status=result.status,

@@ -83,7 +83,7 @@ def is_exact(settings: SolverSettings, size: int, spent: int) -> bool:
         return settings.method == "exact"
     affordable = settings.max_matvecs is None or spent + size <= settings.max_matvecs
     if settings.only_trace:
-        bound = 2 * FIRST_TRACE_VECTORS
+        bound = 3 * FIRST_TRACE_VECTORS
     elif settings.num_steps is not None:
         # Fixed steps ask for sampling, except where it would cost more than the exact answer.
         bound = joint_probes(settings, spent) * settings.num_steps

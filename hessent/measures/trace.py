@@ -4,8 +4,8 @@
 is the "sharpness" of the edge-of-stability literature).  An extreme Ritz value is an inner bound: the true λ_max
 is not below it, and an eigenvalue lies within its residual.
 
-Where the trace alone was asked for (XTrace), it is the mean of p exchangeable estimates, each of a test vector that
-sees only what the others leave, ± t_{p−1, 0.975} · sd / √p; such estimates of one set are nearly uncorrelated.
+Where the trace alone was asked for (Hutch++), it is the mean of p independent estimates, each of a test vector that
+sees only what a Krylov space leaves, ± t_{p−1, 0.975} · sd / √p.
 The products' noise, of root mean square eigenvalue f, moves a trace by √n·f or less.
 """
 
@@ -61,7 +61,7 @@ def _first_sum(block: BlockSpectrum) -> Functional:
 
 
 def _mean(estimates: NDArray[np.float64]) -> Spread:
-    """Mean of exchangeable estimates, shape (p,), and its half-width; a trace has no truncation."""
+    """Mean of independent estimates, shape (p,), and its half-width; a trace has no truncation."""
     count = len(estimates)
     value = float(estimates.mean())
     if count < 2:

@@ -79,7 +79,7 @@ def preflight(request: SpectrumRequest, observer: Observer) -> Preflight:
 def _planned(measurement: Measurement, block: Block) -> PlannedBlock:
     """How one block would be treated: method, products, bytes of its vectors and of the groups of a product."""
     solver = measurement.solver_for(block)
-    method = "exact" if solver.exact else "xtrace" if measurement.settings.only_trace else "lanczos"
+    method = "exact" if solver.exact else "hutch++" if measurement.settings.only_trace else "lanczos"
     matvecs = solver.planned_matvecs() + PRODUCTS_PER_BLOCK
     items = measurement.engine.group_items
     groups = 0 if items is None else len(items)

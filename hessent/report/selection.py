@@ -100,9 +100,9 @@ class MeasuredBlock:
 
     @property
     def how(self) -> str:
-        """How its spectrum was had: "exact", k+q×m, or "xtrace" with the number of its test vectors."""
+        """How its spectrum was had: "exact", k+q×m, or "hutch++" with the number of its test vectors."""
         if self.block.trace_estimates is not None:
-            return f"xtrace, {len(self.block.trace_estimates)} vectors"
+            return f"hutch++, {len(self.block.trace_estimates)} vectors"
         if self.block.probes is None:
             return "exact"
         outliers = 0 if self.block.outliers is None else len(self.block.outliers.values)

@@ -17,7 +17,7 @@ gap
 κ ≥
     The least condition number that the gap allows.
 how
-    ``exact`` (all eigenvalues), or k+q×m: k outliers deflated, q probes of m Lanczos steps; or ``xtrace`` with the
+    ``exact`` (all eigenvalues), or k+q×m: k outliers deflated, q probes of m Lanczos steps; or ``hutch++`` with the
     number of its test vectors, where the trace alone was asked for.  Where all blocks are of that kind, the columns
     that are empty are left out.
 
@@ -155,7 +155,7 @@ def _notes(chosen: Sequence[MeasuredBlock], selection: Selection) -> list[str]:
     if all(_has_only_trace(measured) for measured in chosen):
         return [
             "±: the 95 % interval for this data. Only the trace was measured: no eigenvalues, no shares, no gap.",
-            f"how: XTrace and the number of its random vectors. Noise of a product: ≤ {_noise(chosen)} · max|λ|.",
+            f"how: Hutch++ and the number of its random vectors. Noise of a product: ≤ {_noise(chosen)} · max|λ|.",
         ]
     shown = selection.measures
     notes = ["± and a–b: the 95 % interval for this data; a number with neither is exact."]

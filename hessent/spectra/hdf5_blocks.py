@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from hessent.spectra import encoding
-from hessent.spectra.hdf5_data_groups import read_exact_groups, read_lanczos_groups, read_xtrace_groups
+from hessent.spectra.hdf5_data_groups import read_exact_groups, read_lanczos_groups, read_trace_groups
 from hessent.spectra.hdf5_guard import GuardedGroup, require_ascending
 from hessent.spectra.hdf5_versions import Readers, read_group
 from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns, ShorterSpectrum
@@ -20,7 +20,7 @@ _MULTIPLICITIES = ("whole", "lower bound")
 
 def read_block(group: GuardedGroup) -> BlockSpectrum:
     """Read one block, of whatever type it is."""
-    kinds = (encoding.EXACT_BLOCK, encoding.LANCZOS_BLOCK, encoding.XTRACE_BLOCK)
+    kinds = (encoding.EXACT_BLOCK, encoding.LANCZOS_BLOCK, encoding.TRACE_BLOCK)
     block: BlockSpectrum = read_group(group, READERS, *kinds)
     return block
 
@@ -53,14 +53,14 @@ def _read_lanczos_block(group: GuardedGroup) -> BlockSpectrum:
     )
 
 
-def _read_xtrace_block(group: GuardedGroup) -> BlockSpectrum:
+def _read_trace_block(group: GuardedGroup) -> BlockSpectrum:
     estimates = group.reals("trace_estimates", None)
     if not estimates.size:
         raise group.failure("trace_estimates", "is empty")
     return BlockSpectrum(
-        method="xtrace",
+        method="hutch++",
         trace_estimates=estimates,
-        groups=read_xtrace_groups(group),
+        groups=read_trace_groups(group),
         **_block_fields(group, multiplicity="lower bound"),
     )
 
@@ -134,7 +134,7 @@ def _read_probes(group: GuardedGroup) -> ProbeRuns:
 READERS: Readers = {
     encoding.EXACT_BLOCK: _read_exact_block,
     encoding.LANCZOS_BLOCK: _read_lanczos_block,
-    encoding.XTRACE_BLOCK: _read_xtrace_block,
+    encoding.TRACE_BLOCK: _read_trace_block,
     encoding.OUTLIERS: _read_outliers,
     encoding.PROBES: _read_probes,
     encoding.SHORTER: _read_shorter,

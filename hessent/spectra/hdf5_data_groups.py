@@ -57,7 +57,7 @@ def read_lanczos_groups(block: GuardedGroup, size: int, probes: ProbeRuns) -> Da
     return found
 
 
-def read_xtrace_groups(block: GuardedGroup) -> DataGroups | None:
+def read_trace_groups(block: GuardedGroup) -> DataGroups | None:
     """Read the groups of a block of which only the trace was measured: the trace of each."""
     if "groups" not in block:
         return None

@@ -37,7 +37,7 @@ Budgets = Mapping[str, Mapping[str, Budget]]  # block name -> measure -> part ->
 _BLOCK_KINDS = {
     "exact": encoding.EXACT_BLOCK,
     "lanczos": encoding.LANCZOS_BLOCK,
-    "xtrace": encoding.XTRACE_BLOCK,
+    "hutch++": encoding.TRACE_BLOCK,
 }
 
 

@@ -124,7 +124,7 @@ class BlockSpectrum:
     """The spectrum of one block of the curvature matrix.
 
     Exactly one of `eigenvalues` (method "exact"), `probes` (method "lanczos") and `trace_estimates` (method
-    "xtrace") is present.
+    "hutch++") is present.
 
     Attributes
     ----------
@@ -135,7 +135,7 @@ class BlockSpectrum:
     parameters : tuple of str
         Names of the parameter tensors in the block, in the model's order.
     method : str
-        "exact" (all n eigenvalues), "lanczos" (outliers and probes) or "xtrace" (the trace alone).
+        "exact" (all n eigenvalues), "lanczos" (outliers and probes) or "hutch++" (the trace alone).
     num_matvecs : int
         Products with the block spent on it, checks included.
     converged : bool
@@ -153,7 +153,7 @@ class BlockSpectrum:
     lambda_max, lambda_min : tuple of float or None
         (Ritz value, residual norm) of the largest and smallest Ritz value of a sampled block.
     trace_estimates : Float64Array or None
-        Exchangeable estimates of the trace (XTrace), one per test vector. Shape (p,).
+        Independent estimates of the trace (Hutch++), one per test vector. Shape (p,).
     noise_floor : float
         Root mean square eigenvalue of the products' noise, in the unit of the eigenvalues: what a direction without
         curvature would show.

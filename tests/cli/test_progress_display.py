@@ -32,7 +32,7 @@ def test_a_block_under_refinement_is_shown_with_its_gap_and_error():
 
 
 def test_where_only_the_trace_is_known_it_is_shown():
-    assert current_estimate(sample_spectra.xtrace_block()).startswith("layer2.0.conv1: trace ")
+    assert current_estimate(sample_spectra.trace_block()).startswith("layer2.0.conv1: trace ")
 
 
 def test_the_estimate_stands_beside_the_bar_while_its_block_is_worked_on(terminal):

@@ -19,7 +19,7 @@ def trace_block(estimates):
     """A block of which only the trace was asked for."""
     estimates = np.asarray(estimates, dtype=np.float64)
     return BlockSpectrum(
-        "block", 500, ("weight",), "xtrace", 60, True, "tolerance met", 1e-7, trace_estimates=estimates
+        "block", 500, ("weight",), "hutch++", 60, True, "tolerance met", 1e-7, trace_estimates=estimates
     )
 
 

@@ -72,7 +72,7 @@ def test_the_trace_alone_is_told_with_its_error_and_nothing_else(checkpoint, cap
     block, file = measured("--only", "trace", capsys=capsys, checkpoint=checkpoint)
     truth, _ = measured("--no-data-error", capsys=capsys, checkpoint=checkpoint)
     trace = block["measures"]["trace"]
-    assert block["method"] == "xtrace"
+    assert block["method"] == "hutch++"
     assert trace["low"] < trace["value"] < trace["high"]
     assert trace["value"] == pytest.approx(truth["measures"]["trace"]["value"], rel=0.1)
     assert block["measures"]["entropy_gap"]["value"] is None
@@ -137,7 +137,7 @@ def test_a_dry_run_states_the_memory_of_vectors_and_groups(checkpoint, capsys):
         memory = document["memory"]
         assert memory["expected"] == memory["graphs"] + memory["basis"] + memory["groups"]
     assert all(block["group_bytes"] == 0 for block in undivided["blocks"])
-    assert {block["method"] for block in trace["blocks"]} == {"xtrace"}
+    assert {block["method"] for block in trace["blocks"]} == {"hutch++"}
     # 4 probes at a time
     assert [block["group_bytes"] for block in tight["blocks"]] == [4 * 4 * 4 * b["size"] for b in tight["blocks"]]
     assert divided["problems"] == []

@@ -88,7 +88,7 @@ def resnet():
 def only_trace():
     """Two blocks of which nothing but the trace was measured, and no groups."""
     return entry_of(
-        [sample_spectra.xtrace_block("conv1"), sample_spectra.xtrace_block("full", size=1_234_567, scale=3.0)], {}
+        [sample_spectra.trace_block("conv1"), sample_spectra.trace_block("full", size=1_234_567, scale=3.0)], {}
     )
 
 
@@ -191,7 +191,7 @@ def test_csv_has_the_population_in_the_rows_of_the_blocks(grouped):
     assert [rows[2][end.replace("trace", "lambda_max")] for end in ends] == ["", "", ""]
     assert "trace_population_exact" not in rows[0]
     assert rows[2]["tau"] == ""
-    assert rows[2]["method"] == "xtrace"
+    assert rows[2]["method"] == "hutch++"
 
 
 def test_csv_has_the_same_columns_with_and_without_groups(grouped):
@@ -214,7 +214,7 @@ def test_a_file_of_traces_shows_no_column_of_dashes(only_trace, width):
     assert header.split() == ["block", "size", "trace", "how"]
     assert not any("—" in line for line in lines)
     assert next(line for line in lines if line.startswith("full")).split() == [
-        *("full", "1,234,567", "89.97", "±", "0.07", "xtrace,", "20", "vectors")
+        *("full", "1,234,567", "89.97", "±", "0.07", "hutch++,", "20", "vectors")
     ]
     assert sum("Only the trace was measured" in line for line in lines) == 1
 
@@ -231,13 +231,13 @@ def test_beside_other_blocks_a_trace_alone_says_why_the_rest_is_unknown(grouped)
     assert row.split() == [
         *("layer2.0.conv1", "73,728", "29.99", "±", "0.03"),
         *"—————",
-        *("xtrace,", "20", "vectors"),
+        *("hutch++,", "20", "vectors"),
     ]
     assert any(line.startswith("— only the trace") for line in lines)
 
 
 def test_population_of_a_file_of_traces_is_the_trace_alone():
-    block = sample_spectra.xtrace_block("full", items=(32, 32, 32, 32))
+    block = sample_spectra.trace_block("full", items=(32, 32, 32, 32))
     tables = summary_tables(entry_of([block], {"full": {"trace": (30.0, 20.0, 40.0)}}), Selection())
     lines = lines_of(tables[1], 120)
     assert lines[0].startswith("For the population of 512 that the 128 samples")
@@ -261,7 +261,7 @@ def test_the_document_holds_population_budget_and_multiplicity(grouped):
     assert sampled["measures"]["lambda_max"]["population"] == {"value": 6.6, "low": 4.0, "high": 9.2}
     assert "population" not in sampled["measures"]["condition_damped"]
     assert [block["multiplicity"] for block in (exact, sampled)] == ["whole", "lower bound"]
-    assert (trace_alone["method"], trace_alone["tau"]) == ("xtrace", None)
+    assert (trace_alone["method"], trace_alone["tau"]) == ("hutch++", None)
     assert trace_alone["measures"]["entropy_gap"]["value"] is None
     for block in (exact, sampled, trace_alone):
         assert all(

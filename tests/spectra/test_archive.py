@@ -46,7 +46,7 @@ def test_version_1_with_optional_members_holds_what_was_written():
         ("layer1.0.bn1", "exact", "whole"),
         ("layer1.0.conv1", "lanczos", "lower bound"),
         ("layer3.0.bn1", "exact", "whole"),
-        ("layer2.0.conv1", "xtrace", "lower bound"),
+        ("layer2.0.conv1", "hutch++", "lower bound"),
         ("layer2.1.conv1", "lanczos", "whole"),
         ("layer3.0.conv1", "lanczos", "lower bound"),
         ("full", "lanczos", "whole"),

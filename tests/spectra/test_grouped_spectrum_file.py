@@ -14,7 +14,7 @@ from hessent.spectra.hdf5_reader import from_bytes, load_with_measures
 from hessent.spectra.hdf5_writer import to_bytes, write_spectrum
 from hessent.spectra.model import DataGroups, ShorterSpectrum
 
-EXACT, SAMPLED, XTRACE = "blocks/000", "blocks/001", "blocks/002"
+EXACT, SAMPLED, TRACE = "blocks/000", "blocks/001", "blocks/002"
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +80,12 @@ HOSTILE = [
     (array(f"{SAMPLED}/groups/left_out", np.zeros((4, 9))), "left_out' does not belong"),
     (array(f"{SAMPLED}/probes/simple", np.array([2.0, 1.0])), "simple' are not in ascending order"),
     (array(f"{SAMPLED}/probes/simple", np.array([np.inf])), "simple' holds numbers that are not finite"),
-    (array(f"{XTRACE}/trace_estimates", np.zeros(0)), "trace_estimates' is empty"),
-    (array(f"{XTRACE}/trace_estimates", np.zeros((2, 2))), r"not float64 and \(any\)"),
-    (array(f"{XTRACE}/trace_estimates", np.array([1.0, np.nan])), "not finite"),
-    (without(f"{XTRACE}/groups/traces"), "groups/traces' is missing"),
-    (attribute(XTRACE, "encoding-type", np.bytes_("lanczos-block")), "probes' is missing"),
-    (attribute(XTRACE, "encoding-version", np.bytes_("2")), "is of type 'xtrace-block', version 2"),
+    (array(f"{TRACE}/trace_estimates", np.zeros(0)), "trace_estimates' is empty"),
+    (array(f"{TRACE}/trace_estimates", np.zeros((2, 2))), r"not float64 and \(any\)"),
+    (array(f"{TRACE}/trace_estimates", np.array([1.0, np.nan])), "not finite"),
+    (without(f"{TRACE}/groups/traces"), "groups/traces' is missing"),
+    (attribute(TRACE, "encoding-type", np.bytes_("lanczos-block")), "probes' is missing"),
+    (attribute(TRACE, "encoding-version", np.bytes_("2")), "is of type 'trace-block', version 2"),
 ]
 
 
