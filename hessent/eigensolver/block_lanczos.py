@@ -30,7 +30,9 @@ from hessent.eigensolver.requests import Products
 
 Float64Array = NDArray[np.float64]
 
-_LITTLE_LEFT = 0.7  # share of an image below which one pass lets what was lost of orthogonality grow
+_MOST_LEFT = 0.7  # share of an image from which on one pass keeps what there is of orthogonality
+_LITTLE_LEFT = 0.05  # share below which one pass loses too much at once
+_LONG, _PASSES = 20_000, 2  # parameters; of so many steps one has a second pass in any case (3 was too many)
 _CLOSING = 8  # roundings of the largest image that count as nothing left
 _GENUINE = 0.5  # norm that a unit vector must keep beside the basis to count as new
 
@@ -180,10 +182,19 @@ class BlockLanczos:
         left, singular, _ = torch.linalg.svd(triangle)
         wanted = singular > self._epsilon * scale
         rows = (q @ left[:, wanted]).T
-        if bool((singular[wanted] < _LITTLE_LEFT).any()):
+        if bool((singular[wanted] < self._enough_left()).any()):
             rows = self._beyond_basis(rows)
         rows = rows.to(self._rows.dtype)
         return rows, (rows.double() @ vectors.T).cpu().numpy()
+
+    def _enough_left(self) -> float:
+        """Share of an image that must be left for one pass to do.
+
+        What was lost of orthogonality grows by its inverse.  Passes over long vectors are dear: there it may grow in
+        every other step.
+        """
+        long = self._rows.shape[1] > _LONG
+        return _LITTLE_LEFT if long and self.num_steps % _PASSES else _MOST_LEFT
 
     def _beyond_basis(self, rows: Tensor) -> Tensor:
         """Orthogonalise unit rows against the basis; what mostly lies in it was rounding and is dropped."""

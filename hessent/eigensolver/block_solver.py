@@ -122,7 +122,7 @@ class BlockSolver:
             return limit - self._empty.num_matvecs
         if self._settings.only_trace:
             return 3 * FIRST_TRACE_VECTORS
-        return joint_probes(self._settings, 0) * (self._settings.num_steps or FIRST_STEPS)
+        return joint_probes(self._settings, self.size, 0) * (self._settings.num_steps or FIRST_STEPS)
 
     def first_look(self) -> Products[None]:
         """Get a first estimate with few products; a block as small as that is finished at once."""

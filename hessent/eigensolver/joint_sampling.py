@@ -68,7 +68,7 @@ class JointSampling:
         self._itemsize = torch.finfo(dtype).bits // 8
         self._items = group_items
         self._sampled_fraction = sampled_fraction
-        self._num_probes = joint_probes(settings, empty.num_matvecs)
+        self._num_probes = joint_probes(settings, empty.size, empty.num_matvecs)
         starts = gaussian_vectors(
             empty.size, self._num_probes, seed=settings.seed, key=f"{empty.name}/probe", device=device
         )

@@ -88,7 +88,7 @@ def _planned(measurement: Measurement, block: Block) -> PlannedBlock:
     if solver.exact:
         columns, basis = min(COLUMNS_AT_ONCE, block.size), _matrix_bytes(block.size, groups, room)
     else:
-        columns = joint_probes(measurement.settings, PRODUCTS_PER_BLOCK)
+        columns = joint_probes(measurement.settings, block.size, PRODUCTS_PER_BLOCK)
         basis = min(matvecs * block.size * itemsize, max(room, LEAST_ROOM * block.size * itemsize))
     return PlannedBlock(
         block.name,
