@@ -190,8 +190,8 @@ class BlockLanczos:
     def _enough_left(self) -> float:
         """Share of an image that must be left for one pass to do.
 
-        What was lost of orthogonality grows by its inverse.  Passes over long vectors are dear: there it may grow in
-        every other step.
+        What was lost of orthogonality grows by its inverse.  Passes over long vectors are dear: there it may grow
+        in every other step.
         """
         long = self._rows.shape[1] > _LONG
         return _LITTLE_LEFT if long and self.num_steps % _PASSES else _MOST_LEFT
