@@ -77,7 +77,9 @@ class DeflatedRoute:
         self._look: BlockSpectrum | None = None
 
     def first_look(self) -> Products[None]:
-        """Get a first estimate with few products."""
+        """Get a first estimate with few products; a budget is too small for probes that are thrown away."""
+        if self._settings.max_matvecs is not None:
+            return
         plan = Plan(min(LOOK_SEARCH, self._size // 2), FIRST_PROBES, LOOK_STEPS)
         self._look = yield from self._sample(plan, "first look")
 

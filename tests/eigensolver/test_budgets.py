@@ -133,3 +133,15 @@ def test_widths_are_the_wider_relative_half_width():
     assert not width.meets(width.total * 0.99)
     assert not width.meets(0.0)
     assert widths(exact_block(np.zeros(4))).total == 0.0
+
+
+@pytest.mark.parametrize("vectors", [200, 10_000])
+@pytest.mark.parametrize("budget", [10, 60, 150])
+def test_a_first_look_counts_into_the_budget_and_leaves_enough_of_it(budget, vectors):
+    operator = DenseOperator(np.r_[50.0, 20.0, np.repeat(np.geomspace(1.0, 1e-6, 30), 20)])
+    solver = solver_for(operator, max_matvecs=budget, rtol=0.0, basis_memory=8 * vectors * operator.size)
+    answer(solver.first_look(), operator)
+    answer(solver.finish(), operator)
+    assert operator.num_matvecs == solver.spectrum.num_matvecs <= budget
+    assert solver.spectrum.probes.num_probes >= 2
+    assert solver.spectrum.probes.num_probes * solver.spectrum.probes.num_steps >= budget // 3
