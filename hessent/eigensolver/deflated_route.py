@@ -101,7 +101,8 @@ class DeflatedRoute:
                 missed = state.missed()
             if missed is None or remaining == 0:
                 break
-            if not self._affordable(len(missed) + plan.probes * _LEAST_STEPS):
+            # New probes must get half of the planned steps at least; the old ones count all copies without bias.
+            if not self._affordable(len(missed) + plan.probes * max(plan.steps // 2, _LEAST_STEPS)):
                 break
             grown = yield from state.absorb(missed)
             if not grown:

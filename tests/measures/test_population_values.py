@@ -22,6 +22,8 @@ from hessent.measures.registry import compute_measures, error_budget, measure_na
 
 ITEMS = (8, 8, 8, 8)
 
+GAP_WIDENING = 1.25  # for a bias that the jackknife does not see
+
 
 def textbook(values, items):
     """Standard error of the usual jackknife for equal groups, from values without each group."""
@@ -71,6 +73,8 @@ def test_an_exact_block_has_the_data_alone_to_answer_for():
     }
     for name, values in by_hand.items():
         own, reach = measures[name], STUDENT_T[3] * textbook(values, ITEMS)
+        if name == "entropy_gap":
+            reach *= GAP_WIDENING
         assert own.exact
         assert own.population.value == own.value, name  # λ_max alone is corrected
         assert own.population.high == pytest.approx(own.value + reach), name
@@ -114,7 +118,8 @@ def test_gaps_of_other_orders_have_population_values_too(alpha):
         assert gap.population.high == pytest.approx(-math.log(1 - zeros.high))
     else:
         left_out = [true_gap(np.linalg.eigvalsh(without(matrices, ITEMS, j)), alpha) for j in range(4)]
-        assert gap.population.high - gap.value == pytest.approx(STUDENT_T[3] * textbook(left_out, ITEMS))
+        reach = GAP_WIDENING * STUDENT_T[3] * textbook(left_out, ITEMS)
+        assert gap.population.high - gap.value == pytest.approx(reach)
 
 
 def sampled(matrices, **options):
