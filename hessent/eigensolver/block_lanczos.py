@@ -130,17 +130,16 @@ class BlockLanczos:
         added = len(self._block)
         self._append(self._block)
         rows = self._rows[: self._count]
-        images = product.total.T.double()
         if product.groups is not None and self.num_steps < self._group_steps:
             self._border_groups(rows, product.groups)
-        largest = float(images.norm(dim=1).max())
+        largest = float(product.total.norm(dim=0).max())
         # Divided by their size, so that no vector over- or underflows in the precision of the basis.
         size = largest if largest > 0.0 else 1.0
-        images = images / size
-        coefficients = images.to(rows.dtype) @ rows.T  # (r, M)
-        left = images - (coefficients @ rows).double()
+        images = (product.total.T / size).to(rows.dtype)
+        coefficients = images @ rows.T  # (r, M)
+        left = images - coefficients @ rows
         self._scale = max(self._scale, largest)
-        self._border(coefficients.double().cpu().numpy() * size, images * size)
+        self._border(coefficients.double().cpu().numpy() * size)
         self.num_matvecs += added
         self.num_steps += 1
         self._widths.append(added)
@@ -148,21 +147,22 @@ class BlockLanczos:
         self.coupling = np.zeros((len(self._block), self._count))
         self.coupling[:, self._count - added :] = coupling * size
 
-    def _border(self, columns: Float64Array, images: Tensor) -> None:
-        """Add the images' coefficients (r, M) to T; those within the block in full float64."""
+    def _border(self, columns: Float64Array) -> None:
+        """Add the images' coefficients (r, M) to T."""
         added = len(columns)
         before = self._count - added
         grown = np.zeros((self._count, self._count))
         grown[:before, :before] = self.matrix
         grown[before:, :before] = columns[:, :before]
         grown[:before, before:] = columns[:, :before].T
-        within = (self._block.double() @ images.T).cpu().numpy()
-        grown[before:, before:] = (within + within.T) / 2
+        grown[before:, before:] = (columns[:, before:] + columns[:, before:].T) / 2
         self.matrix = grown
 
     def _border_groups(self, rows: Tensor, groups: Tensor) -> None:
-        columns = (rows @ groups.to(rows.dtype)).double().cpu().numpy()  # (g, M, r)
-        added = columns.shape[2]
+        count, size, added = groups.shape
+        side_by_side = groups.permute(1, 0, 2).reshape(size, count * added)  # one pass over the basis for all
+        projected = (rows @ side_by_side.to(rows.dtype)).double().cpu().numpy()
+        columns = projected.reshape(len(rows), count, added).transpose(1, 0, 2)  # (g, M, r)
         before = self._count - added
         grown = np.zeros((len(columns), self._count, self._count))
         if self.groups is not None:
@@ -185,7 +185,7 @@ class BlockLanczos:
         if bool((singular[wanted] < self._enough_left()).any()):
             rows = self._beyond_basis(rows)
         rows = rows.to(self._rows.dtype)
-        return rows, (rows.double() @ vectors.T).cpu().numpy()
+        return rows, (rows.double() @ vectors.double().T).cpu().numpy()
 
     def _enough_left(self) -> float:
         """Share of an image that must be left for one pass to do.
@@ -199,7 +199,8 @@ class BlockLanczos:
     def _beyond_basis(self, rows: Tensor) -> Tensor:
         """Orthogonalise unit rows against the basis; what mostly lies in it was rounding and is dropped."""
         basis = self._rows[: self._count]
-        rows = rows - ((rows.to(basis.dtype) @ basis.T) @ basis).double()
+        rows = rows.to(basis.dtype)
+        rows = rows - (rows @ basis.T) @ basis
         squares, mixing = torch.linalg.eigh(rows @ rows.T)
         kept = squares > _GENUINE**2
         genuine: Tensor = (mixing[:, kept] / squares[kept].sqrt()).T @ rows

@@ -87,7 +87,7 @@ class JointSampling:
     def first_look(self) -> Products[None]:
         """Get a first estimate with few products."""
         yield from self._space.extend(min(LOOK_STEPS, self._most_steps()))
-        self._tell(converged=False, status="first look")
+        self._publish(self._spectrum("first look"))
 
     def finish(self) -> Products[None]:
         """Make the space larger until the tolerance is met, or as large as the budget, the caps or memory allow."""
@@ -97,13 +97,14 @@ class JointSampling:
         steps = min(FIRST_STEPS, most) if adaptive else most
         while True:
             yield from self._space.extend(steps - self._space.num_steps)
-            spectrum = self._tell(converged=False, status="refining")
+            spectrum = self._spectrum("refining")
             if widths(spectrum).meets(settings.rtol):
-                self._tell(converged=True, status="tolerance met")
+                self._publish(replace(spectrum, converged=True, status="tolerance met"))
                 return
             if self._space.num_steps >= most or self._space.closed:
-                self._tell(converged=False, status=self._why_stopped())
+                self._publish(replace(spectrum, status=self._why_stopped()))
                 return
+            self._publish(spectrum)
             steps = min(max(round(_GROWTH * self._space.num_steps), self._space.num_steps + 1), most)
 
     def _most_steps(self) -> int:
@@ -128,18 +129,12 @@ class JointSampling:
         spent = self._empty.num_matvecs + self.matvecs
         return "budget spent" if limit is not None and spent + self._num_probes > limit else "caps reached"
 
-    def _tell(self, *, converged: bool, status: str) -> BlockSpectrum:
-        spectrum = self._spectrum(converged=converged, status=status)
-        self._publish(spectrum)
-        return spectrum
-
-    def _spectrum(self, *, converged: bool, status: str) -> BlockSpectrum:
+    def _spectrum(self, status: str) -> BlockSpectrum:
         found = self._read(len(self._space.matrix), self._space.num_steps)
         return replace(
             self._empty,
             noise_floor=max(self._empty.noise_floor, self._space.resolution),
             num_matvecs=self._empty.num_matvecs + self.matvecs,
-            converged=converged,
             status=status,
             outliers=found.outliers,
             probes=found.runs,

@@ -11,14 +11,14 @@ from hessent.pipeline.observer import Observer
 from hessent.spectra.hdf5_writer import write_spectrum
 from hessent.spectra.model import BlockSpectrum, Spectrum
 
-_SECONDS_BETWEEN = 30.0
+_SECONDS_BETWEEN = 60.0
 _SHARE = 0.03  # of the time may go into snapshots
 
 
 class Recorder:
     """An observer that passes progress on and keeps the file up to date.
 
-    The first look is written at once.  While blocks are refined the file is rewritten every 30 s at most, and so
+    The first look is written at once.  While blocks are refined the file is rewritten every 60 s at most, and so
     seldom that writing takes no more than about 3 % of the time.
 
     Parameters
