@@ -51,12 +51,12 @@ def refine(recorder, spectrum, clock, *, seconds, every):
         recorder.refined(spectrum.blocks[0])
 
 
-def test_snapshots_come_half_a_minute_apart_where_writing_is_quick(clock, tmp_path):
+def test_snapshots_come_a_minute_apart_where_writing_is_quick(clock, tmp_path):
     recorder, spectrum, written = recording(clock, tmp_path / "run.h5", seconds_per_write=0.1)
     refine(recorder, spectrum, clock, seconds=305, every=1)
     gaps = [later - earlier for earlier, later in itertools.pairwise(written)]
-    assert len(written) >= 9
-    assert min(gaps) >= 30
+    assert len(written) >= 5
+    assert min(gaps) >= 60
 
 
 @pytest.mark.parametrize("seconds_per_write", [2.0, 20.0])
