@@ -31,8 +31,6 @@ from hessent.eigensolver.requests import Products
 Float64Array = NDArray[np.float64]
 
 _MOST_LEFT = 0.7  # share of an image from which on one pass keeps what there is of orthogonality
-_LITTLE_LEFT = 0.05  # share below which one pass loses too much at once
-_LONG, _PASSES = 20_000, 2  # parameters; of so many steps one has a second pass in any case (3 was too many)
 _CLOSING = 8  # roundings of the largest image that count as nothing left
 _GENUINE = 0.5  # norm that a unit vector must keep beside the basis to count as new
 
@@ -130,16 +128,17 @@ class BlockLanczos:
         added = len(self._block)
         self._append(self._block)
         rows = self._rows[: self._count]
+        images = product.total.T.double()
         if product.groups is not None and self.num_steps < self._group_steps:
             self._border_groups(rows, product.groups)
-        largest = float(product.total.norm(dim=0).max())
+        largest = float(images.norm(dim=1).max())
         # Divided by their size, so that no vector over- or underflows in the precision of the basis.
         size = largest if largest > 0.0 else 1.0
-        images = (product.total.T / size).to(rows.dtype)
-        coefficients = images @ rows.T  # (r, M)
-        left = images - coefficients @ rows
+        images = images / size
+        coefficients = images.to(rows.dtype) @ rows.T  # (r, M)
+        left = images - (coefficients @ rows).double()
         self._scale = max(self._scale, largest)
-        self._border(coefficients.double().cpu().numpy() * size)
+        self._border(coefficients.double().cpu().numpy() * size, images * size)
         self.num_matvecs += added
         self.num_steps += 1
         self._widths.append(added)
@@ -147,15 +146,16 @@ class BlockLanczos:
         self.coupling = np.zeros((len(self._block), self._count))
         self.coupling[:, self._count - added :] = coupling * size
 
-    def _border(self, columns: Float64Array) -> None:
-        """Add the images' coefficients (r, M) to T."""
+    def _border(self, columns: Float64Array, images: Tensor) -> None:
+        """Add the images' coefficients (r, M) to T; those within the block in full float64."""
         added = len(columns)
         before = self._count - added
         grown = np.zeros((self._count, self._count))
         grown[:before, :before] = self.matrix
         grown[before:, :before] = columns[:, :before]
         grown[:before, before:] = columns[:, :before].T
-        grown[before:, before:] = (columns[:, before:] + columns[:, before:].T) / 2
+        within = (self._block.double() @ images.T).cpu().numpy()
+        grown[before:, before:] = (within + within.T) / 2
         self.matrix = grown
 
     def _border_groups(self, rows: Tensor, groups: Tensor) -> None:
@@ -182,25 +182,15 @@ class BlockLanczos:
         left, singular, _ = torch.linalg.svd(triangle)
         wanted = singular > self._epsilon * scale
         rows = (q @ left[:, wanted]).T
-        if bool((singular[wanted] < self._enough_left()).any()):
+        if bool((singular[wanted] < _MOST_LEFT).any()):
             rows = self._beyond_basis(rows)
         rows = rows.to(self._rows.dtype)
-        return rows, (rows.double() @ vectors.double().T).cpu().numpy()
-
-    def _enough_left(self) -> float:
-        """Share of an image that must be left for one pass to do.
-
-        What was lost of orthogonality grows by its inverse.  Passes over long vectors are dear: there it may grow
-        in every other step.
-        """
-        long = self._rows.shape[1] > _LONG
-        return _LITTLE_LEFT if long and self.num_steps % _PASSES else _MOST_LEFT
+        return rows, (rows.double() @ vectors.T).cpu().numpy()
 
     def _beyond_basis(self, rows: Tensor) -> Tensor:
         """Orthogonalise unit rows against the basis; what mostly lies in it was rounding and is dropped."""
         basis = self._rows[: self._count]
-        rows = rows.to(basis.dtype)
-        rows = rows - (rows @ basis.T) @ basis
+        rows = rows - ((rows.to(basis.dtype) @ basis.T) @ basis).double()
         squares, mixing = torch.linalg.eigh(rows @ rows.T)
         kept = squares > _GENUINE**2
         genuine: Tensor = (mixing[:, kept] / squares[kept].sqrt()).T @ rows
