@@ -1,9 +1,11 @@
 """Block Lanczos: one Krylov space grown from several probes at once, with full orthogonalisation.
 
-The block V_1 spans the b start vectors.  Each step multiplies the current block, orthogonalises the images against
-the basis Q = [V_1 … V_j] and takes what is left, orthonormalised, as the next block.  T = Qᵀ H Q is kept whole.  A
-Ritz pair (θ, Q y) has the residual ‖B y_last‖, with B the coupling between the last block and what is left of its
-images.
+The block V_1 spans the b start vectors.  Each step multiplies the current block.  The image of V_j lies in the span
+of V_{j−1}, V_j and what is new; the first two are taken out in float64.  What is left, orthonormalised, still has
+components of about 1e-5 along the whole basis Q = [V_1 … V_j], rounding of the products in the direction of the
+largest eigenvalues; one pass over Q takes them out, and the rows that remain are the next block.  T = Qᵀ H Q is kept
+whole.  A Ritz pair (θ, Q y) has the residual ‖B y_last‖, with B the coupling between the last block and what is left
+of its images.
 
 The joint space holds the Krylov space of every single probe, so it resolves everything that lockstep recurrences of
 the same probes would, and far more eigenpairs converge in it than in any of them: up to b copies of each.
@@ -30,9 +32,9 @@ from hessent.eigensolver.requests import Products
 
 Float64Array = NDArray[np.float64]
 
-_MOST_LEFT = 0.7  # share of an image from which on one pass keeps what there is of orthogonality
 _CLOSING = 8  # roundings of the largest image that count as nothing left
 _GENUINE = 0.5  # norm that a unit vector must keep beside the basis to count as new
+_LITTLE_TAKEN = 0.9  # norm that it keeps where one pass does
 
 
 class BlockLanczos:
@@ -74,7 +76,8 @@ class BlockLanczos:
         self._rows = torch.empty(0, starts.shape[1], dtype=dtype, device=starts.device)
         self._count = 0
         self._widths: list[int] = []  # of the blocks multiplied so far
-        self._block, coefficients = self._orthonormal(starts.double(), float(starts.double().norm(dim=1).max()))
+        largest = float(starts.double().norm(dim=1).max())
+        self._block, coefficients, _ = self._orthonormal(starts.double(), largest)
         self.starts = coefficients.T.copy()
         self.coupling: Float64Array = np.zeros((len(self._block), 0))
 
@@ -135,26 +138,26 @@ class BlockLanczos:
         # Divided by their size, so that no vector over- or underflows in the precision of the basis.
         size = largest if largest > 0.0 else 1.0
         images = images / size
-        coefficients = images.to(rows.dtype) @ rows.T  # (r, M)
-        left = images - (coefficients @ rows).double()
+        left, near = _beside(rows[-(added + (self._widths[-1] if self._widths else 0)) :], images)
         self._scale = max(self._scale, largest)
-        self._border(coefficients.double().cpu().numpy() * size, images * size)
+        block = self._block
+        self._block, coupling, columns = self._orthonormal(left, self._scale / size)
+        columns[:, self._count - near.shape[1] :] += near
+        self._border(columns * size, (block.double() @ images.T).cpu().numpy() * size)
         self.num_matvecs += added
         self.num_steps += 1
         self._widths.append(added)
-        self._block, coupling = self._orthonormal(left, self._scale / size)
         self.coupling = np.zeros((len(self._block), self._count))
         self.coupling[:, self._count - added :] = coupling * size
 
-    def _border(self, columns: Float64Array, images: Tensor) -> None:
-        """Add the images' coefficients (r, M) to T; those within the block in full float64."""
+    def _border(self, columns: Float64Array, within: Float64Array) -> None:
+        """Add the images' coefficients (r, M) to T; those within the block (r, r) come in full float64."""
         added = len(columns)
         before = self._count - added
         grown = np.zeros((self._count, self._count))
         grown[:before, :before] = self.matrix
         grown[before:, :before] = columns[:, :before]
         grown[:before, before:] = columns[:, :before].T
-        within = (self._block.double() @ images.T).cpu().numpy()
         grown[before:, before:] = (within + within.T) / 2
         self.matrix = grown
 
@@ -173,28 +176,39 @@ class BlockLanczos:
         grown[:, before:, before:] = (within + within.transpose(0, 2, 1)) / 2
         self.groups = grown
 
-    def _orthonormal(self, vectors: Tensor, scale: float) -> tuple[Tensor, Float64Array]:
-        """Return orthonormal rows (r, n) that span `vectors` (b, n) beyond rounding, and coefficients (r, b).
+    def _orthonormal(self, vectors: Tensor, scale: float) -> tuple[Tensor, Float64Array, Float64Array]:
+        """Return orthonormal rows (r, n) that span `vectors` (b, n) beyond the basis and rounding.
 
-        The vectors are what is left of images of size one, `scale` the largest image so far in that unit.
+        The vectors are what is left of images of size one, `scale` the largest image so far in that unit.  With the
+        rows come their coefficients (r, b) in the vectors, and the vectors' (b, M) in the basis.
         """
         q, triangle = torch.linalg.qr(vectors.T)
-        left, singular, _ = torch.linalg.svd(triangle)
+        left, singular, right = torch.linalg.svd(triangle, full_matrices=False)
         wanted = singular > self._epsilon * scale
-        rows = (q @ left[:, wanted]).T
-        if bool((singular[wanted] < _MOST_LEFT).any()):
-            rows = self._beyond_basis(rows)
+        rows, along = self._beyond_basis((q @ left[:, wanted]).T)
+        in_basis: Float64Array = (right[wanted].T * singular[wanted]).cpu().numpy() @ along
         rows = rows.to(self._rows.dtype)
-        return rows, (rows.double() @ vectors.T).cpu().numpy()
+        return rows, (rows.double() @ vectors.T).cpu().numpy(), in_basis
 
-    def _beyond_basis(self, rows: Tensor) -> Tensor:
-        """Orthogonalise unit rows against the basis; what mostly lies in it was rounding and is dropped."""
-        basis = self._rows[: self._count]
-        rows = rows - ((rows.to(basis.dtype) @ basis.T) @ basis).double()
+    def _beyond_basis(self, rows: Tensor) -> tuple[Tensor, Float64Array]:
+        """Orthogonalise unit rows (r, n) against the basis; return their coefficients (r, M) in it too.
+
+        What mostly lies in the basis was rounding and is dropped.  What a pass leaves of the basis is rounding of
+        what it took: only where that was much does a second one follow.
+        """
+        rows, along = self._one_pass(rows)
         squares, mixing = torch.linalg.eigh(rows @ rows.T)
         kept = squares > _GENUINE**2
-        genuine: Tensor = (mixing[:, kept] / squares[kept].sqrt()).T @ rows
-        return genuine
+        rows = (mixing[:, kept] / squares[kept].sqrt()).T @ rows
+        if bool((squares[kept] < _LITTLE_TAKEN**2).any()):
+            rows, _ = self._one_pass(rows)
+        return rows, along
+
+    def _one_pass(self, rows: Tensor) -> tuple[Tensor, Float64Array]:
+        """Take the basis out of rows (r, n): what is left, and the coefficients (r, M). The basis is read twice."""
+        basis = self._rows[: self._count]
+        coefficients = rows.to(basis.dtype) @ basis.T
+        return rows - (coefficients @ basis).double(), coefficients.double().cpu().numpy()
 
     def _append(self, block: Tensor) -> None:
         if self._count + len(block) > len(self._rows):
@@ -204,3 +218,12 @@ class BlockLanczos:
             self._rows = grown
         self._rows[self._count : self._count + len(block)] = block
         self._count += len(block)
+
+
+def _beside(near: Tensor, images: Tensor) -> tuple[Tensor, Float64Array]:
+    """Take the vectors `near` (m, n) out of images (r, n), twice: what is left, and the coefficients (r, m)."""
+    near = near.double()
+    first = images @ near.T
+    left = images - first @ near
+    second = left @ near.T
+    return left - second @ near, (first + second).cpu().numpy()

@@ -68,6 +68,8 @@ class BlockSolver:
     ----------
     spectrum : BlockSpectrum or None
         The latest result; refined as the solver proceeds.
+    width : float
+        Its relative half-width: infinite while there is none, 0 for a finished one.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class BlockSolver:
         self.size = size
         self.exact = is_exact(settings, size, spent)
         self.spectrum: BlockSpectrum | None = None
+        self.width = math.inf
         self._settings = settings
         self._dtype = dtype
         self._device = torch.device(device)
@@ -98,13 +101,6 @@ class BlockSolver:
             name, size, parameters, "lanczos", spent, False, "not finished", noise, noise_floor=noise_floor
         )
         self._route: JointSampling | DeflatedRoute | None = None
-
-    @property
-    def width(self) -> float:
-        """Relative half-width of the spectrum so far: infinite for an unknown one, 0 for a finished one."""
-        if self.spectrum is None:
-            return math.inf
-        return 0.0 if self.spectrum.converged else widths(self.spectrum).total
 
     @property
     def wants_groups(self) -> bool:
