@@ -3,9 +3,9 @@
 The block V_1 spans the b start vectors.  Each step multiplies the current block.  The image of V_j lies in the span
 of V_{j−1}, V_j and what is new; the first two are taken out in float64.  What is left, orthonormalised, still has
 components of about 1e-5 along the whole basis Q = [V_1 … V_j], rounding of the products in the direction of the
-largest eigenvalues; one pass over Q takes them out, and the rows that remain are the next block.  T = Qᵀ H Q is kept
-whole.  A Ritz pair (θ, Q y) has the residual ‖B y_last‖, with B the coupling between the last block and what is left
-of its images.
+largest eigenvalues; one pass over Q takes them out, and the rows that remain are the next block.  T = Qᵀ H Q is
+kept whole.  A Ritz pair (θ, Q y) has the residual ‖B y_last‖, with B the coupling between the last block and what
+is left of its images.
 
 The joint space holds the Krylov space of every single probe, so it resolves everything that lockstep recurrences of
 the same probes would, and far more eigenpairs converge in it than in any of them: up to b copies of each.

@@ -184,7 +184,7 @@ class BlockSolver:
             device=self._device,
             keep_groups=(3 + groups) * 8 * self.size**2 <= self._settings.basis_memory,
         )
-        self.spectrum = replace(
+        spectrum = replace(
             self._empty,
             method="exact",
             num_matvecs=self._empty.num_matvecs + self.size,
@@ -195,6 +195,7 @@ class BlockSolver:
             if self._items is None
             else groups_of_formed(formed, self._items, self._sampled_fraction, seed=self._settings.seed),
         )
+        self._publish(spectrum)
 
     def _estimate_trace(self) -> Products[None]:
         limit = self._settings.max_matvecs
@@ -208,7 +209,7 @@ class BlockSolver:
             dtype=self._dtype,
             device=self._device,
         )
-        self.spectrum = replace(
+        spectrum = replace(
             self._empty,
             method="hutch++",
             num_matvecs=self._empty.num_matvecs + result.num_matvecs,
@@ -216,6 +217,9 @@ class BlockSolver:
             status=result.status,
             trace_estimates=result.estimates,
         )
+        self._publish(spectrum)
 
     def _publish(self, spectrum: BlockSpectrum) -> None:
         self.spectrum = spectrum
+        finished = spectrum.converged or self._settings.only_trace
+        self.width = 0.0 if finished else widths(spectrum).total
