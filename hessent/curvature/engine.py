@@ -13,9 +13,8 @@ can be told from them at no extra product.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,14 +23,18 @@ from torch import Tensor
 
 from hessent.curvature.blocks import Block
 from hessent.curvature.containers import num_samples
-from hessent.curvature.graph import GraphMemory, MicroBatchGraph
+from hessent.curvature.engines.catalogue import AUTO, EngineKind, engine_kind
+from hessent.curvature.engines.double_backward import DoubleBackward
+from hessent.curvature.engines.graph_memory import GraphMemory
+from hessent.curvature.engines.micro_batch import MicroBatch
+from hessent.curvature.engines.threads import choose_threads
+from hessent.curvature.engines.tuner import Choice, Plan, tune
 from hessent.curvature.groups import GroupSums, divide, in_groups
 from hessent.curvature.operator import Product, SymmetricOperator
+from hessent.curvature.out_of_memory import ShrinkableBatches, retried
 from hessent.curvature.problem import Problem
-from hessent.errors import ComputationError, UsageError
 
-ENGINES = ("auto", "retained", "batched")
-_AT_ONCE = 16  # vectors per batched backward pass; on two CPU cores nothing was gained beyond
+Result = TypeVar("Result")
 
 
 class HessianEngine:
@@ -42,80 +45,90 @@ class HessianEngine:
     problem : Problem
         With its loss measured (`measure_loss`).
     memory : int
-        Bytes that gradient graphs may take.
+        Bytes that what engines keep (gradient graphs, linear maps) may take.
     engine : str
-        `retained` (one vector per backward pass), `batched` (several through vmap) or `auto` (both are timed on
-        the first micro-batch and the faster is kept).
+        A name of `engines.catalogue`; `auto` is settled by `choose`, and double backward until then.
     num_groups : int
         Groups into which the data is divided: contiguous runs of whole samples, of nearly equal size.  Below 2,
         and where a group would hold no item, it stays undivided.
+    notify : callable, optional
+        Told one sentence where memory ran out and the work goes on otherwise.
 
     Attributes
     ----------
     engine : str
-        What was chosen.
+        What is used.
+    why : str
+        Why, one line.
     graph_bytes : int
-        Bytes that the graphs of all micro-batches take.
+        Bytes that is kept of all micro-batches, where it is kept.
     keeps_graphs : bool
-        Whether they are kept between passes.
+        Whether it is kept between passes.
     division : Division
         The groups of the data.
+
+    Raises
+    ------
+    UsageError
+        If there is no such engine.
     """
 
-    def __init__(self, problem: Problem, *, memory: int, engine: str = "auto", num_groups: int = 1) -> None:
-        if engine not in ENGINES:
-            raise UsageError(f"'{engine}' is not an engine", where="--engine", expected=" | ".join(ENGINES))
-        self.problem = problem
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        memory: int,
+        engine: str = AUTO,
+        num_groups: int = 1,
+        notify: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self._wanted = engine
+        self._batches = ShrinkableBatches(problem.batches)
+        self.problem = problem.with_batches(self._batches)
         self.memory = memory
-        self.engine = engine
+        self.notify = notify
+        self.why = "asked for" if engine != AUTO else "not tuned"
         self.division = divide(problem, num_groups)
-        self._kept: list[tuple[int, MicroBatchGraph]] = []
-        self.graph_bytes = self._measure_graphs()
-        self.keeps_graphs = self.graph_bytes <= memory
+        self._kept: list[tuple[int, MicroBatch]] = []
+        self._use(engine_kind("retained" if engine == AUTO else engine))
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine in use: double backward whose graphs are not kept is `lockstep`."""
+        return "lockstep" if self._kind.name == "retained" and not self.keeps_graphs else self._kind.name
 
     @property
     def group_items(self) -> NDArray[np.int64] | None:
         """Items n_G of every data group, shape (g,); None where the data is undivided."""
         return self.division.items
 
-    @property
-    def at_once(self) -> int:
-        """Vectors per backward pass."""
-        return _AT_ONCE if self.engine == "batched" else 1
-
-    def choose(self, block: Block) -> None:
+    def choose(self, block: Block, vectors: int, *, together: int = 1) -> None:
         """Settle what was left open by timing it on the first micro-batch with a few vectors of `block`.
 
         On a CPU that is the number of threads as well: small layers gain little from a second one, and lose
         everything to it where other programs want the cores.  The number is set for the whole process.
+
+        Parameters
+        ----------
+        block : Block
+            The widest block.
+        vectors : int
+            Products planned, in products as dear as one with `block`.
+        together : int
+            Vectors that share a pass over the data.
         """
-        _, graph = self._kept[0] if self._kept else next(self._graphs())
-        generator = torch.Generator().manual_seed(0)
-        V = torch.randn(block.size, _AT_ONCE, generator=generator).to(self.problem.device, self.problem.dtype)
         if self.problem.device.type == "cpu" and torch.get_num_threads() > 1:
-            self._choose_threads(graph, block, V[:, :2])
-        if self.engine == "auto":
-            self._choose_engine(graph, block, V)
+            self._retried(lambda: choose_threads(DoubleBackward(self.problem, *self._first_batch()[0]), block))
+        if self._wanted == AUTO:
+            choice = self._retried(lambda: self._tune(block, vectors, together))
+            self._kept = []
+            self._use(engine_kind(choice.engine))
+            self.why = choice.why
 
-    def _choose_threads(self, graph: MicroBatchGraph, block: Block, V: Tensor) -> None:
-        many = torch.get_num_threads()
-        torch.set_num_threads(1)
-        alone = self._time(graph, block, V, 1)[1]
-        torch.set_num_threads(many)
-        if alone < self._time(graph, block, V, 1)[1]:
-            torch.set_num_threads(1)
-
-    def _choose_engine(self, graph: MicroBatchGraph, block: Block, V: Tensor) -> None:
-        alone, seconds_alone = self._time(graph, block, V[:, :4], 1)
-        try:
-            together, seconds_together = self._time(graph, block, V, _AT_ONCE)
-        except (RuntimeError, ValueError):
-            # An operation that vmap cannot batch: one vector at a time is always possible.
-            self.engine = "retained"
-            return
-        agree = torch.allclose(alone, together[:, :4], rtol=1e-3, atol=1e-4 * float(alone.abs().max()))
-        faster = seconds_together / _AT_ONCE < seconds_alone / 4
-        self.engine = "batched" if agree and faster else "retained"
+    def _tune(self, block: Block, vectors: int, together: int) -> Choice:
+        batch, share = self._first_batch()
+        plan = Plan(vectors, together, max(round(1 / share), 1), self.memory)
+        return tune(self.problem, batch, block, plan, graph_bytes=_graph_bytes(self.problem, batch))
 
     def products(self, requests: Sequence[tuple[Block, Tensor]]) -> list[Product]:
         """Answer all requests from one pass over the data.
@@ -134,20 +147,39 @@ class HessianEngine:
         Raises
         ------
         ComputationError
-            If memory is exhausted.
+            If memory is exhausted with a single sample at a time.
         """
+        return self._retried(lambda: self._one_pass(requests))
+
+    def _one_pass(self, requests: Sequence[tuple[Block, Tensor]]) -> list[Product]:
         sums = [GroupSums(V, self.division, self.problem.dtype) for _, V in requests]
         narrow = [V.to(self.problem.dtype) for _, V in requests]
-        try:
-            for group, graph in self._graphs():
-                for (block, _), V, parts in zip(requests, narrow, sums, strict=True):
-                    parts.add(group, graph.products(block, V, at_once=self.at_once))
-        except RuntimeError as error:
-            raise _as_out_of_memory(error) from error
+        order = self._order([block for block, _ in requests])
+        for group, graph in self._graphs():
+            for position, needed_later in order:
+                sums[position].add(group, graph.products(requests[position][0], narrow[position]))
+                if not self.keeps_graphs:
+                    graph.release(needed_later)
         return [parts.product(self.problem.num_items) for parts in sums]
+
+    def _order(self, blocks: Sequence[Block]) -> list[tuple[int, frozenset[str]]]:
+        """Order blocks from the inputs on, and name the parameters that those after each will need.
+
+        A block at the inputs needs the whole graph, one at the outputs only its end: what no later block needs can
+        be released.
+        """
+        place = {name: index for index, name in enumerate(self.problem.parameters)}
+        positions = sorted(range(len(blocks)), key=lambda i: min(place[name] for name in blocks[i].parameters))
+        return [
+            (position, frozenset(name for later in positions[rank + 1 :] for name in blocks[later].parameters))
+            for rank, position in enumerate(positions)
+        ]
 
     def gradient(self) -> dict[str, Tensor]:
         """Return the gradient of the mean loss, by parameter, in float64."""
+        return self._retried(self._gradient)
+
+    def _gradient(self) -> dict[str, Tensor]:
         totals: dict[str, Tensor] = {}
         for _, graph in self._graphs():
             for name, gradient in graph.gradients.items():
@@ -163,36 +195,57 @@ class HessianEngine:
         """Yield the number of the data group with every micro-batch that lies in it."""
         return in_groups(self.problem.micro_batches(), self.division.ends)
 
-    def _graphs(self) -> Iterator[tuple[int, MicroBatchGraph]]:
+    def _graphs(self) -> Iterator[tuple[int, MicroBatch]]:
         if self._kept:
             yield from self._kept
             return
-        graphs: list[tuple[int, MicroBatchGraph]] = []
+        graphs: list[tuple[int, MicroBatch]] = []
         for group, (inputs, targets) in self._micro_batches():
-            graph = MicroBatchGraph(self.problem, inputs, targets)
+            graph = self._kind.build(self.problem, inputs, targets)
             if self.keeps_graphs:
                 graphs.append((group, graph))
             yield group, graph
         self._kept = graphs
 
-    def _measure_graphs(self) -> int:
-        """Bytes of all graphs, from the first one and the number of samples."""
-        _, (inputs, targets) = next(self._micro_batches())
-        with GraphMemory() as counter:
-            MicroBatchGraph(self.problem, inputs, targets)
-        return counter.nbytes * self.problem.num_samples // max(num_samples(inputs), 1)
+    def _first_batch(self) -> tuple[tuple[Any, Any], float]:
+        """The first micro-batch, and its share of the samples."""
+        _, batch = next(self._micro_batches())
+        return batch, max(num_samples(batch[0]), 1) / max(self.problem.num_samples, 1)
 
-    @staticmethod
-    def _time(graph: MicroBatchGraph, block: Block, V: Tensor, at_once: int) -> tuple[Tensor, float]:
-        """Products and the seconds of the faster of two runs (the first one pays for allocation)."""
-        seconds = []
-        for _ in range(2):
-            start = time.perf_counter()
-            result = graph.products(block, V, at_once=at_once)
-            if result.is_cuda:
-                torch.cuda.synchronize(result.device)
-            seconds.append(time.perf_counter() - start)
-        return result, min(seconds)
+    def _use(self, kind: EngineKind) -> None:
+        """Go over to an engine, and see whether what it keeps of all micro-batches fits."""
+        self._kind = kind
+        self.graph_bytes = int(kind.kept_over_graph * self._retried(self._measure_graphs))
+        self.keeps_graphs = kind.kept and self.graph_bytes <= self.memory
+
+    def _measure_graphs(self) -> float:
+        """Bytes of the gradient graphs of all micro-batches, from the first one."""
+        batch, share = self._first_batch()
+        return _graph_bytes(self.problem, batch) / share
+
+    def _retried(self, work: Callable[[], Result]) -> Result:
+        return retried(work, self._make_room)
+
+    def _make_room(self) -> None:
+        """Keep less where memory ran out: first no graphs between passes, then smaller micro-batches.
+
+        Raises
+        ------
+        ComputationError
+            If a single sample at a time is too much.
+        """
+        if self._kept:
+            self._kept, self.keeps_graphs = [], False
+            self.notify("memory ran out: gradient graphs are rebuilt on every pass")
+            return
+        size = self._batches.halve()
+        self.notify(f"memory ran out: going on with micro-batches of at most {size:,} samples")
+
+
+def _graph_bytes(problem: Problem, batch: tuple[Any, Any]) -> int:
+    with GraphMemory() as counter:
+        DoubleBackward(problem, *batch)
+    return counter.nbytes
 
 
 class BlockOperator(SymmetricOperator):
@@ -212,14 +265,3 @@ class BlockOperator(SymmetricOperator):
 
     def _divided_product(self, V: Tensor) -> Product:
         return self.engine.products([(self.block, V)])[0]
-
-
-def _as_out_of_memory(error: RuntimeError) -> Exception:
-    """Name an exhausted memory; leave any other error as it is."""
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        return ComputationError(
-            "memory ran out during a product",
-            expected="room for the gradient graph of one micro-batch and its second backward pass",
-            fix="a smaller --batch-size or --memory",
-        )
-    return error

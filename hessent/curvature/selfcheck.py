@@ -25,7 +25,7 @@ from torch import Tensor
 from hessent.curvature.blocks import FULL, Block
 from hessent.curvature.containers import samples
 from hessent.curvature.engine import HessianEngine
-from hessent.curvature.graph import MicroBatchGraph
+from hessent.curvature.engines.double_backward import DoubleBackward
 from hessent.curvature.problem import Problem, exact_derivatives
 from hessent.errors import SelfCheckError
 
@@ -127,7 +127,7 @@ def check_derivative(problem: Problem, generator: torch.Generator) -> float:
     whole = Block(FULL, tuple(few.parameters), few.num_params)
     origin = _flatten(few.parameters.values())
     direction = _unit(torch.randn(whole.size, 1, generator=generator, dtype=torch.float64).to(few.device))[:, 0]
-    product = _graph(few).products(whole, direction[:, None], at_once=1)[:, 0]
+    product = _graph(few).products(whole, direction[:, None])[:, 0]
     length = float(origin.norm()) or 1.0
     scale = float(product.norm())
     if scale == 0.0:
@@ -191,9 +191,9 @@ def _flatten(tensors: Iterable[Tensor]) -> Tensor:
     return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 
 
-def _graph(problem: Problem) -> MicroBatchGraph:
+def _graph(problem: Problem) -> DoubleBackward:
     inputs, targets = next(iter(problem.micro_batches()))
-    return MicroBatchGraph(problem, inputs, targets)
+    return DoubleBackward(problem, inputs, targets)
 
 
 def _gradient_at(problem: Problem, theta: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from hessent.curvature.selfcheck import (
 from hessent.eigensolver.block_solver import BlockSolver
 from hessent.eigensolver.probes import generator_for
 from hessent.eigensolver.scheduler import run_solvers, widest_first
-from hessent.eigensolver.settings import SolverSettings, is_exact
+from hessent.eigensolver.settings import SolverSettings, is_exact, joint_probes
 from hessent.pipeline.accuracy import Accuracy, refuse_large_exact, sampled_fraction
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.tensor_probe import probe_tensors
@@ -122,11 +122,20 @@ class Measurement:
 
         before = torch.get_num_threads()
         try:
-            self.engine.choose(self.whole)
+            self.engine.notify = observer.noted
+            self.choose_engine()
             self.threads = torch.get_num_threads()
             self._measure(observer, should_stop)
         finally:
             torch.set_num_threads(before)
+
+    def choose_engine(self) -> None:
+        """Settle engine and threads by timing them, for the products that are planned."""
+        planned = {block.name: self.solver_for(block).planned_matvecs() for block in self.blocks}
+        # A block's product costs about half of one with the whole matrix, on average over the layers.
+        vectors = sum(count if name == FULL else count // 2 for name, count in planned.items())
+        together = joint_probes(self.settings, self.whole.size, PRODUCTS_PER_BLOCK)
+        self.engine.choose(self.whole, vectors, together=together)
 
     def _measure(self, observer: Observer, should_stop: Callable[[], bool]) -> None:
         if self.engine.division.note is not None:
@@ -185,7 +194,9 @@ class Measurement:
             self._undivided = self.engine
             if self.engine.group_items is not None:
                 room = max(self.engine.memory - self.engine.graph_bytes, 0) if self.engine.keeps_graphs else 0
-                whole = HessianEngine(self.problem, memory=room, engine=self.engine.engine)
+                whole = HessianEngine(
+                    self.problem, memory=room, engine=self.engine.engine, notify=self.engine.notify
+                )
                 # Rebuilding graphs at every pass costs more than many small ones that are kept.
                 if whole.keeps_graphs or not self.engine.keeps_graphs:
                     self._undivided = whole
@@ -225,6 +236,7 @@ class Measurement:
         """Return how the products were computed, for the file."""
         return {
             "engine": self.engine.engine,
+            "engine_why": self.engine.why,
             "graphs_kept": self.engine.keeps_graphs,
             "threads": self.threads,
             "graph_bytes": self.engine.graph_bytes,

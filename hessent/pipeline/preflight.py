@@ -50,7 +50,7 @@ def preflight(request: SpectrumRequest, observer: Observer) -> Preflight:
     if measurement.engine.division.note is not None:
         observer.noted(measurement.engine.division.note)
         notes = (*notes, measurement.engine.division.note)
-    measurement.engine.choose(measurement.whole)
+    measurement.choose_engine()
     blocks = tuple(_planned(measurement, block) for block in measurement.blocks)
     seconds = sum(
         planned.matvecs * _seconds(measurement, b) for planned, b in zip(blocks, measurement.blocks, strict=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from hessent.curvature.containers import num_samples, samples
-from hessent.curvature.graph import GraphMemory, MicroBatchGraph
+from hessent.curvature.engines.double_backward import DoubleBackward
+from hessent.curvature.engines.graph_memory import GraphMemory
 from hessent.curvature.problem import Problem
 from hessent.errors import ComputationError, UsageError
 
@@ -91,7 +92,7 @@ def bytes_per_sample(problem: Problem) -> int:
     inputs, targets = next(iter(problem.micro_batches()))
     count = min(num_samples(inputs), _MEASURED_SAMPLES)
     with GraphMemory() as counter:
-        MicroBatchGraph(problem, samples(inputs, 0, count), samples(targets, 0, count))
+        DoubleBackward(problem, samples(inputs, 0, count), samples(targets, 0, count))
     return max(counter.nbytes // count, 1)
 
 

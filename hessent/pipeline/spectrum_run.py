@@ -18,7 +18,9 @@ from hessent.spectra.hdf5_reader import load
 from hessent.spectra.model import Spectrum
 
 # Where two runs differ in nothing but these, their numbers agree up to rounding.
-_HARMLESS = frozenset({"batch_size", "device", "engine", "graphs_kept", "graph_bytes", "threads", "max_time"})
+_HARMLESS = frozenset(
+    {"batch_size", "device", "engine", "engine_why", "graphs_kept", "graph_bytes", "threads", "max_time"}
+)
 
 
 @dataclass(frozen=True)

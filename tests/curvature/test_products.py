@@ -176,8 +176,9 @@ def test_products_scale_with_the_loss(scale):
 def test_auto_settles_on_an_engine_and_counts_graph_memory():
     engine = engine_for(CASES["layernorm+attention"], *RAGGED, engine="auto")
     block = resolve_blocks(engine.problem.model, engine.problem.parameters, ["full"], full=True)[0]
-    engine.choose(block)
-    assert engine.engine in ("retained", "batched")
+    engine.choose(block, 10_000)
+    assert engine.engine in ("retained", "batched", "forward", "linearized")
+    assert engine.engine in engine.why
     whole = engine_for(CASES["layernorm+attention"], *WHOLE)
     # Bytes grow with the samples, whichever way they are cut (parameters are counted in each graph).
     assert 0.4 * whole.graph_bytes < engine.graph_bytes < 2.5 * whole.graph_bytes

@@ -8,17 +8,18 @@ pass visit only the layers between the block and the loss, so products get cheap
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hessent.curvature.blocks import Block
+from hessent.curvature.engines.micro_batch import MicroBatch, unflatten
 from hessent.curvature.problem import Problem, exact_derivatives
 
 
-class MicroBatchGraph:
+class DoubleBackward(MicroBatch):
     """The graph of the summed loss of one micro-batch and of its gradient.
 
     Parameters
@@ -27,38 +28,26 @@ class MicroBatchGraph:
         Defines loss and parameters.
     inputs, targets
         The micro-batch, already on the device.
-
-    Attributes
-    ----------
-    gradients : dict of str to Tensor
-        Gradient of the SUMMED loss per parameter, attached to the graph.
+    at_once : int
+        Vectors per backward pass; above 1 they are batched (vmap).
     """
 
-    def __init__(self, problem: Problem, inputs: Any, targets: Any) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem, inputs: Any, targets: Any, *, at_once: int = 1) -> None:
+        super().__init__(problem, inputs, targets)
+        self._at_once = at_once
         with torch.enable_grad(), exact_derivatives(problem.model):
-            total, self.num_items = problem.loss_sum(inputs, targets)
+            total, _ = problem.loss_sum(inputs, targets)
             names, parameters = list(problem.parameters), list(problem.parameters.values())
             gradients = torch.autograd.grad(total, parameters, create_graph=True, materialize_grads=True)
-        self.gradients: dict[str, Tensor] = dict(zip(names, gradients, strict=True))
+        self._gradients: dict[str, Tensor] = dict(zip(names, gradients, strict=True))
 
-    def products(self, block: Block, V: Tensor, *, at_once: int) -> Tensor:
-        """Return the product of this micro-batch's summed Hessian block with columns.
+    @property
+    def gradients(self) -> dict[str, Tensor]:
+        """Gradient of the summed loss, by parameter, attached to the graph."""
+        return self._gradients
 
-        Parameters
-        ----------
-        block : Block
-            Which principal submatrix.
-        V : Tensor
-            Columns of shape (n_b, k), in the problem's dtype.
-        at_once : int
-            Vectors per backward pass; above 1 they are batched (vmap).
-
-        Returns
-        -------
-        Tensor
-            Shape (n_b, k).
-        """
+    def products(self, block: Block, V: Tensor) -> Tensor:
+        """Return the product of the summed Hessian's principal submatrix with columns (n_b, k)."""
         inputs = [self.problem.parameters[name] for name in block.parameters]
         attached = [
             (position, self.gradients[name])
@@ -70,16 +59,14 @@ class MicroBatchGraph:
         positions, outputs = zip(*attached, strict=True)
         columns: list[Tensor] = []
         with exact_derivatives(self.problem.model):
-            for chunk in torch.split(V, at_once, dim=1):
-                parts = _unflatten(chunk, inputs)
+            for chunk in torch.split(V, self._at_once, dim=1):
+                parts = unflatten(chunk, inputs)
                 columns.append(_backward(outputs, inputs, [parts[position] for position in positions]))
         return torch.cat(columns, dim=1)
 
-
-def _unflatten(V: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """Cut columns (n_b, k) into one tensor of shape (k, *shape) per parameter."""
-    pieces = torch.split(V.T, [parameter.numel() for parameter in like], dim=1)
-    return [piece.reshape(-1, *parameter.shape) for piece, parameter in zip(pieces, like, strict=True)]
+    def release(self, parameters: Collection[str]) -> None:
+        """Drop the gradients of all other parameters, and with them their part of the first backward pass."""
+        self._gradients = {name: self._gradients[name] for name in parameters}
 
 
 def _backward(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> Tensor:
@@ -101,38 +88,3 @@ def _backward(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: S
             outputs, inputs, cotangents, retain_graph=True, materialize_grads=True, is_grads_batched=True
         )
     return torch.cat([part.reshape(k, -1) for part in found], dim=1).T
-
-
-class GraphMemory:
-    """Counts the bytes that autograd keeps while a graph is built.
-
-    It sees the tensors themselves, on any device, where the operating system's figures and `tracemalloc` do not.
-    Tensors that live anyway (parameters) count too, which errs on the safe side.
-    """
-
-    def __init__(self) -> None:
-        self._storages: dict[int, int] = {}
-        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack)
-
-    def _pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        self._storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    @staticmethod
-    def _unpack(tensor: Tensor) -> Tensor:
-        return tensor
-
-    def __enter__(self) -> GraphMemory:
-        """Start counting."""
-        self._hooks.__enter__()
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        """Stop counting."""
-        self._hooks.__exit__(None, None, None)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held, shared storages counted once."""
-        return sum(self._storages.values())

@@ -1,0 +1,108 @@
+"""The engines by name: what `--engine` chooses from, and the tuner too.
+
+Those that need torch's function transforms are imported on first use: they take a moment to load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hessent.curvature.engines.double_backward import DoubleBackward
+from hessent.curvature.engines.micro_batch import MicroBatch
+from hessent.curvature.problem import Problem
+from hessent.errors import UsageError, suggest
+
+AUTO = "auto"
+_TOGETHER = 8  # vectors of a batched pass; on two CPU cores nothing was gained beyond
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """One way to multiply.
+
+    Attributes
+    ----------
+    name : str
+        What `--engine` calls it.
+    summary : str
+        What it does, one line.
+    build : callable
+        Makes it for one micro-batch: (problem, inputs, targets).
+    at_once : int
+        Vectors that go through one pass of it.
+    kept_over_graph : float
+        Bytes that it keeps between passes over those of a gradient graph; 0 where it keeps nothing.  Measured on
+        small convolution nets and transformers.
+    devices : tuple of str
+        Kinds of devices it runs on.
+    """
+
+    name: str
+    summary: str
+    build: Callable[[Problem, Any, Any], MicroBatch]
+    at_once: int
+    kept_over_graph: float
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+    @property
+    def kept(self) -> bool:
+        """Whether what it builds is kept between passes where it fits in memory."""
+        return self.kept_over_graph > 0.0
+
+
+def _batched(problem: Problem, inputs: Any, targets: Any) -> MicroBatch:
+    return DoubleBackward(problem, inputs, targets, at_once=_TOGETHER)
+
+
+def _forward(problem: Problem, inputs: Any, targets: Any) -> MicroBatch:
+    from hessent.curvature.engines.forward import ForwardOverReverse
+
+    return ForwardOverReverse(problem, inputs, targets, at_once=_TOGETHER)
+
+
+def _linearized(problem: Problem, inputs: Any, targets: Any) -> MicroBatch:
+    from hessent.curvature.engines.linearized import Linearized
+
+    return Linearized(problem, inputs, targets)
+
+
+def _replayed(problem: Problem, inputs: Any, targets: Any) -> MicroBatch:
+    from hessent.curvature.engines.replayed import ReplayedBackward
+
+    return ReplayedBackward(problem, inputs, targets)
+
+
+_KINDS = {
+    kind.name: kind
+    for kind in (
+        EngineKind("retained", "gradient graphs kept, a second backward pass per vector", DoubleBackward, 1, 1.0),
+        EngineKind("lockstep", "graphs rebuilt on every pass, shared by its vectors", DoubleBackward, 1, 0.0),
+        EngineKind("batched", f"{_TOGETHER} vectors per second backward pass", _batched, _TOGETHER, 1.0),
+        EngineKind("forward", "forward over reverse, nothing kept", _forward, _TOGETHER, 0.0),
+        EngineKind("linearized", "the gradient linearized once per micro-batch", _linearized, 1, 8.0),
+        EngineKind("replayed", "a captured second backward, replayed", _replayed, 1, 3.0, ("cuda",)),
+    )
+}
+ENGINES = (AUTO, *_KINDS)
+
+
+def engine_kind(name: str) -> EngineKind:
+    """Return the engine of a name.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or `auto` is given where one must be named.
+    """
+    if name not in _KINDS:
+        raise UsageError(
+            f"'{name}' is not an engine", where="--engine", expected=" | ".join(ENGINES), fix=suggest(name, ENGINES)
+        )
+    return _KINDS[name]
+
+
+def kinds_for(device: str) -> tuple[EngineKind, ...]:
+    """Return the engines that run on a kind of device."""
+    return tuple(kind for kind in _KINDS.values() if device in kind.devices)

@@ -1,0 +1,118 @@
+"""Memory that runs out costs time, never the work: smaller micro-batches, and the same numbers."""
+
+import pytest
+import torch
+from cases import cases, seeded
+
+from hessent.curvature.blocks import resolve_blocks
+from hessent.curvature.containers import num_samples
+from hessent.curvature.engine import HessianEngine
+from hessent.curvature.engines.double_backward import DoubleBackward
+from hessent.curvature.out_of_memory import ShrinkableBatches, is_out_of_memory, retried
+from hessent.curvature.problem import Problem
+from hessent.errors import ComputationError
+
+CASE = next(iter(cases()))
+
+
+def problem(*sizes):
+    made = Problem(seeded(CASE.model), CASE.loss, CASE.batches(*sizes), dtype=torch.float64)
+    made.measure_loss()
+    return made
+
+
+def whole(made):
+    return resolve_blocks(made.model, made.parameters, ["full"], full=True)[0]
+
+
+@pytest.fixture
+def room_for(monkeypatch):
+    """Let gradient graphs of more than so many samples run out of memory; returns the sizes that were tried."""
+    build, tried = DoubleBackward.__init__, []
+
+    def allow(most, error=torch.OutOfMemoryError("CUDA out of memory")):
+        def limited(self, made, inputs, targets, **options):
+            tried.append(num_samples(inputs))
+            if num_samples(inputs) > most:
+                raise error
+            build(self, made, inputs, targets, **options)
+
+        monkeypatch.setattr(DoubleBackward, "__init__", limited)
+        return tried
+
+    return allow
+
+
+@pytest.mark.parametrize("engine", ["auto", "retained", "lockstep", "batched"])
+def test_smaller_micro_batches_give_the_same_product_and_a_note(room_for, engine):
+    made = problem(9)
+    block = whole(made)
+    V = torch.randn(block.size, 3, dtype=torch.float64)
+    expected = HessianEngine(made, memory=2**30).operator(block).matmat(V)
+    room_for(2)
+    notes = []
+    served = HessianEngine(made, memory=2**30, engine=engine, notify=notes.append)
+    served.choose(block, 100)
+    found = served.operator(block).matmat(V)
+    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-14)
+    assert any("at most 2 samples" in note for note in notes)
+
+
+def test_memory_that_runs_out_in_the_middle_of_a_run_drops_kept_graphs_first(room_for, monkeypatch):
+    made = problem(4, 4, 1)
+    block = whole(made)
+    notes = []
+    served = HessianEngine(made, memory=2**30, engine="retained", num_groups=2, notify=notes.append)
+    V = torch.randn(block.size, 2, dtype=torch.float64)
+    expected = served.operator(block).product(V)
+    assert served.keeps_graphs
+    multiply, calls = DoubleBackward.products, []
+
+    def fails_once(self, *arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to ...")
+        return multiply(self, *arguments)
+
+    monkeypatch.setattr(DoubleBackward, "products", fails_once)
+    found = served.operator(block).product(V)
+    assert torch.allclose(found.total, expected.total, rtol=1e-12)
+    assert torch.allclose(found.groups, expected.groups, rtol=1e-12)
+    assert notes == ["memory ran out: gradient graphs are rebuilt on every pass"]
+    assert not served.keeps_graphs
+    assert served.engine == "lockstep"
+
+
+def test_a_single_sample_that_does_not_fit_is_an_error_that_says_so(room_for):
+    tried = room_for(0)
+    with pytest.raises(ComputationError, match="a single sample"):
+        HessianEngine(problem(9), memory=2**30)
+    assert sorted(set(tried)) == [1, 2, 3, 5, 9]
+
+
+def test_other_errors_are_not_taken_for_exhausted_memory(room_for):
+    room_for(0, error=RuntimeError("shapes do not fit"))
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        HessianEngine(problem(9), memory=2**30)
+
+
+def test_what_counts_as_exhausted_memory():
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(ValueError("not enough memory"))
+    with pytest.raises(ZeroDivisionError):
+        retried(lambda: 1 / 0, lambda: None)
+
+
+def test_shrunk_batches_hold_the_same_samples_in_order():
+    x, y = torch.arange(10), torch.arange(10) * 2
+    batches = ShrinkableBatches([(x[:7], y[:7]), (x[7:], y[7:])])
+    assert [len(inputs) for inputs, _ in batches] == [7, 3]
+    assert batches.halve() == 4
+    assert [len(inputs) for inputs, _ in batches] == [4, 3, 3]
+    assert batches.halve() == 2
+    assert torch.equal(torch.cat([inputs for inputs, _ in batches]), x)
+    assert torch.equal(torch.cat([targets for _, targets in batches]), y)
+    assert batches.halve() == 1
+    with pytest.raises(ComputationError):
+        batches.halve()
