@@ -32,6 +32,18 @@ def num_samples(value: Any) -> int:
     return next((num_samples(item) for item in items), 1)
 
 
+def shapes(value: Any) -> list[list[int]]:
+    """Return the shapes of all tensors of a container, in order."""
+    found: list[list[int]] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(list(tensor.shape))
+        return tensor
+
+    map_tensors(value, note)
+    return found
+
+
 class HalvedBatches:
     """The same samples, each micro-batch cut in two (unevenly, so that no part repeats a size).
 

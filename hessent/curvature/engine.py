@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hessent.curvature.blocks import Block
-from hessent.curvature.containers import num_samples
-from hessent.curvature.engines.catalogue import AUTO, EngineKind, engine_kind
+from hessent.curvature.containers import num_samples, shapes
+from hessent.curvature.engines.catalogue import AUTO, ENGINES, EngineKind, engine_kind, kinds_for
 from hessent.curvature.engines.double_backward import DoubleBackward
 from hessent.curvature.engines.graph_memory import GraphMemory
 from hessent.curvature.engines.micro_batch import MicroBatch
+from hessent.curvature.engines.remembered import identity, recall, remember
 from hessent.curvature.engines.threads import choose_threads
 from hessent.curvature.engines.tuner import Choice, Plan, tune
 from hessent.curvature.groups import GroupSums, divide, in_groups
@@ -126,9 +127,23 @@ class HessianEngine:
             self.why = choice.why
 
     def _tune(self, block: Block, vectors: int, together: int) -> Choice:
+        """Time the candidates, or remember what won under the same circumstances."""
         batch, share = self._first_batch()
         plan = Plan(vectors, together, max(round(1 / share), 1), self.memory)
-        return tune(self.problem, batch, block, plan, graph_bytes=_graph_bytes(self.problem, batch))
+        graph_bytes = _graph_bytes(self.problem, batch)
+        question = {
+            "what": "engine",
+            "input": shapes(batch[0]),
+            "work": [vectors.bit_length(), together, plan.micro_batches],
+            "fits": [kind.name for kind in kinds_for(self.problem.device.type) if plan.fits(kind, graph_bytes)],
+            **identity(self.problem),
+        }
+        known = recall(question) or {}
+        if known.get("engine") in ENGINES:
+            return Choice(str(known["engine"]), str(known.get("why")))
+        choice = tune(self.problem, batch, block, plan, graph_bytes=graph_bytes)
+        remember(question, {"engine": choice.engine, "why": choice.why})
+        return choice
 
     def products(self, requests: Sequence[tuple[Block, Tensor]]) -> list[Product]:
         """Answer all requests from one pass over the data.

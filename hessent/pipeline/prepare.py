@@ -14,10 +14,11 @@ from hessent.data.registry import no_data_error, open_dataset
 from hessent.data.stream import BatchStream
 from hessent.errors import UsageError
 from hessent.pipeline.accuracy import Accuracy
+from hessent.pipeline.batch_size import choose_batch_size
 from hessent.pipeline.choices import Chooser, refuse_foreign_code
 from hessent.pipeline.made_up import SYNTHETIC, made_up_like
 from hessent.pipeline.request import DEFAULT_SAMPLES, SpectrumRequest, find_config, first_known, parse_size
-from hessent.pipeline.resources import available_memory, choose_batch_size, choose_device
+from hessent.pipeline.resources import available_memory, choose_device
 from hessent.pipeline.weights import Weights, load_weights
 from hessent.spectra.model import CheckpointInfo, DataInfo
 
@@ -145,7 +146,7 @@ def _join(
     _check_fit(few, stream, weights.built.name)
     batch_size = choose("batch_size")
     if batch_size is None:
-        batch_size = choose_batch_size(few, stream.num_samples, int(_GRAPH_SHARE * memory))
+        batch_size = choose_batch_size(few, stream, int(_GRAPH_SHARE * memory))
     stream = stream.with_batch_size(min(batch_size, stream.num_samples))
     return problem.with_batches(stream), stream, memory
 

@@ -1,4 +1,4 @@
-"""What the machine offers: device, memory, and the micro-batch that fits into it."""
+"""What the machine offers: device and memory."""
 
 from __future__ import annotations
 
@@ -7,17 +7,9 @@ from pathlib import Path
 
 import torch
 
-from hessent.curvature.containers import num_samples, samples
-from hessent.curvature.engines.double_backward import DoubleBackward
-from hessent.curvature.engines.graph_memory import GraphMemory
-from hessent.curvature.problem import Problem
-from hessent.errors import ComputationError, UsageError
+from hessent.errors import UsageError
 
-_MEASURED_SAMPLES = 4
-_LARGEST_BATCH = 1024  # beyond this a micro-batch only costs memory; measured on CPU for small convolution nets
 _SHARE = 0.5  # of what is free: the rest is left to second backward passes and to other programs
-# A second backward pass holds about as much again as the graph it goes through, for a moment.
-_PEAK_OVER_GRAPH = 2
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -85,45 +77,3 @@ def _container_room() -> list[int]:
     except (OSError, ValueError):
         return []
     return [] if limit == "max" else [max(int(limit) - used, 0)]
-
-
-def bytes_per_sample(problem: Problem) -> int:
-    """Measure the bytes a gradient graph keeps per sample, on the first few samples."""
-    inputs, targets = next(iter(problem.micro_batches()))
-    count = min(num_samples(inputs), _MEASURED_SAMPLES)
-    with GraphMemory() as counter:
-        DoubleBackward(problem, samples(inputs, 0, count), samples(targets, 0, count))
-    return max(counter.nbytes // count, 1)
-
-
-def choose_batch_size(problem: Problem, available: int, memory: int) -> int:
-    """Return the micro-batch size whose product fits in `memory` bytes.
-
-    Parameters
-    ----------
-    problem : Problem
-        Its batches are measured with a few samples.
-    available : int
-        Number of samples there are.
-    memory : int
-        Bytes allowed.
-
-    Returns
-    -------
-    int
-        Between 1 and 1,024.
-
-    Raises
-    ------
-    ComputationError
-        If not even one sample fits.
-    """
-    each = bytes_per_sample(problem)
-    fitting = memory // (each * _PEAK_OVER_GRAPH)
-    if fitting < 1:
-        raise ComputationError(
-            f"one sample needs about {each * _PEAK_OVER_GRAPH / 2**20:,.0f} MiB, "
-            f"{memory / 2**20:,.0f} MiB are allowed",
-            fix="a larger --memory, or a machine with more",
-        )
-    return int(min(fitting, available, _LARGEST_BATCH))

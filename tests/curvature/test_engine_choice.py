@@ -79,7 +79,7 @@ def test_a_candidate_that_saves_more_than_its_set_up_is_chosen_and_one_that_does
     assert served.why.startswith("per vector and micro-batch: retained 0.0")
     tuner_plan = tuner.Plan(vectors=20_000, together=1, micro_batches=3, memory=0)
     slow = tuner._Trial(catalogue.engine_kind("lockstep"), 0.02, 0.005)
-    dear = tuner._Trial(catalogue.engine_kind("batched"), 2.0, 0.001, nbytes=10)
+    dear = tuner._Trial(catalogue.engine_kind("batched"), 2.0, 0.001, graph_bytes=10)
     assert slow.seconds(tuner_plan) < dear.seconds(tuner_plan)  # set up anew on every pass: it does not fit
 
 
@@ -102,12 +102,12 @@ def test_wrong_and_failing_candidates_are_excluded_with_the_reason(candidates, b
     assert f"batched excluded: {reason}" in served.why
 
 
-def test_a_candidate_that_keeps_more_than_fits_is_excluded_with_its_size(candidates):
+def test_a_candidate_that_keeps_more_than_fits_is_not_tried(candidates):
     candidates(Quick, kept_over_graph=1e6)
     served = engine(memory=2**24)
     served.choose(whole(served), 10_000)
     assert served.engine == "retained"
-    assert "batched excluded: keeps" in served.why
+    assert "batched would keep" in served.why
 
 
 def test_without_room_for_graphs_they_are_rebuilt_and_the_engine_says_so():
@@ -130,3 +130,34 @@ def test_an_unknown_engine_is_refused_with_the_names_there_are():
     with pytest.raises(UsageError, match=r"(?s)'retaind' is not an engine.*retained") as error:
         engine(engine="retaind")
     assert "linearized" in str(error.value)
+
+
+def test_a_choice_is_remembered_for_the_same_circumstances_only(candidates, monkeypatch):
+    candidates(Quick)
+    first = engine()
+    first.choose(whole(first), 10_000)
+    monkeypatch.setattr("hessent.curvature.engine.tune", lambda *a, **k: pytest.fail("timed again"))
+    again = engine()
+    again.choose(whole(again), 10_000)
+    assert (again.engine, again.why) == (first.engine, first.why) == ("batched", first.why)
+    monkeypatch.setattr("hessent.curvature.engine.tune", lambda *a, **k: tuner.Choice("lockstep", "timed"))
+    for other, vectors in ((engine(memory=0), 10_000), (engine(), 100)):
+        other.choose(whole(other), vectors)
+        assert other.why == "timed"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"question": 1}', b"\xff", b'{"answer": {"engine": "x"}}']
+)
+def test_a_spoiled_memory_is_as_good_as_none(candidates, tmp_path, monkeypatch, content):
+    monkeypatch.setenv("HESSENT_CACHE", str(tmp_path / "cache"))
+    candidates(Quick)
+    first = engine()
+    first.choose(whole(first), 10_000)
+    (kept,) = (tmp_path / "cache" / "tuned").iterdir()
+    kept.write_bytes(content)
+    again = engine()
+    again.choose(whole(again), 10_000)
+    assert again.engine == "batched"
+    monkeypatch.setenv("HESSENT_CACHE", str(kept))  # a file where a folder should be
+    engine().choose(whole(again), 10_000)

@@ -57,6 +57,10 @@ class Plan:
     micro_batches: int
     memory: int
 
+    def fits(self, kind: EngineKind, graph_bytes: int) -> bool:
+        """Whether what an engine keeps of all micro-batches fits, beside gradient graphs of `graph_bytes` each."""
+        return kind.kept_over_graph * graph_bytes * self.micro_batches <= self.memory
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -81,17 +85,13 @@ class _Trial:
     kind: EngineKind
     setup: float
     per_vector: float
-    nbytes: int = 0
+    graph_bytes: int = 0
 
     def seconds(self, plan: Plan) -> float:
         """Time of the planned work."""
-        kept = self.kind.kept and self.fits(plan)
+        kept = self.kind.kept and plan.fits(self.kind, self.graph_bytes)
         times = 1.0 if kept else max(plan.vectors / max(plan.together, 1), 1.0)
         return plan.micro_batches * (self.setup * times + plan.vectors * self.per_vector)
-
-    def fits(self, plan: Plan) -> bool:
-        """Whether what it keeps of all micro-batches fits in memory."""
-        return self.nbytes * plan.micro_batches <= plan.memory
 
 
 def tune(problem: Problem, batch: tuple[Any, Any], block: Block, plan: Plan, *, graph_bytes: int) -> Choice:
@@ -112,8 +112,9 @@ def tune(problem: Problem, batch: tuple[Any, Any], block: Block, plan: Plan, *, 
     """
     generator = torch.Generator().manual_seed(0)
     V = torch.randn(block.size, 8, generator=generator).to(problem.device, problem.dtype)
-    fits = graph_bytes * plan.micro_batches <= plan.memory
-    base = engine_kind("retained" if fits else "lockstep")
+    base = engine_kind("retained")
+    if not plan.fits(base, graph_bytes):
+        base = engine_kind("lockstep")
     reference, expected = _timed(problem, batch, block, V[:, :1], base, graph_bytes=graph_bytes)
     allowance = _SHARE * plan.vectors * plan.micro_batches * reference.per_vector
     trials, notes = [reference], []
@@ -122,6 +123,10 @@ def tune(problem: Problem, batch: tuple[Any, Any], block: Block, plan: Plan, *, 
             continue
         vectors, graphs, flat = _EXPECTED[kind.name]
         forecast = vectors * reference.per_vector + graphs * reference.setup + flat
+        if not plan.fits(kind, graph_bytes):
+            kept = kind.kept_over_graph * graph_bytes * plan.micro_batches
+            notes.append(f"{kind.name} would keep {kept / 2**20:,.0f} MiB")
+            continue
         if forecast > allowance:
             notes.append(f"{kind.name} not tried")
             continue
@@ -159,8 +164,6 @@ def _attempt(
     difference = float((found[:, :1] - expected).abs().max())
     if not difference <= _AGREEMENT * largest:
         return f"differs from double backward by {difference / largest if largest else difference:.1g}"
-    if kind.kept and not trial.fits(plan):
-        return f"keeps {trial.nbytes * plan.micro_batches / 2**20:,.0f} MiB"
     return trial
 
 
@@ -172,7 +175,7 @@ def _timed(
     _, first = _clocked(lambda: built.products(block, V), problem)
     found, again = _clocked(lambda: built.products(block, V), problem)
     fastest = min(first, again)
-    trial = _Trial(kind, setup + first - fastest, fastest / V.shape[1], int(kind.kept_over_graph * graph_bytes))
+    trial = _Trial(kind, setup + first - fastest, fastest / V.shape[1], graph_bytes)
     return trial, found
 
 
