@@ -23,8 +23,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from hessent.curvature.cross_entropy import summed_cross_entropy
 from hessent.curvature.target_checks import (
     check_integers,
     check_labels,
@@ -56,6 +56,10 @@ class Loss(ABC):
     def count(self, outputs: Any, targets: Any) -> int:
         """Return the number of items of a micro-batch; zero is possible."""
 
+    def count_targets(self, targets: Any) -> int | None:
+        """Return the number of items where the targets alone tell it, else None: the model must be run for it."""
+        return None
+
     @abstractmethod
     def check(self, outputs: Any, targets: Any, where: str) -> None:
         """Refuse targets that do not fit the outputs.
@@ -78,9 +82,13 @@ class CrossEntropy(Loss):
 
     def sum(self, outputs: Any, targets: Any) -> Tensor:
         """Return Σ −log softmax(outputs)[label] in nats."""
-        return functional.cross_entropy(outputs, targets, reduction="sum", label_smoothing=self._label_smoothing)
+        return summed_cross_entropy(outputs, targets, label_smoothing=self._label_smoothing)
 
     def count(self, outputs: Any, targets: Any) -> int:
+        """Return the number of samples."""
+        return self.count_targets(targets)
+
+    def count_targets(self, targets: Any) -> int:
         """Return the number of samples."""
         return len(targets)
 
@@ -109,9 +117,13 @@ class NextToken(Loss):
     def sum(self, outputs: Any, targets: Any) -> Tensor:
         """Return Σ −log softmax(outputs)[token] in nats over the positions that are not ignored."""
         flat = outputs.reshape(-1, outputs.shape[-1])
-        return functional.cross_entropy(flat, targets.reshape(-1), reduction="sum", ignore_index=self._ignore_index)
+        return summed_cross_entropy(flat, targets.reshape(-1), ignore_index=self._ignore_index)
 
     def count(self, outputs: Any, targets: Any) -> int:
+        """Return the number of positions that are not ignored."""
+        return self.count_targets(targets)
+
+    def count_targets(self, targets: Any) -> int:
         """Return the number of positions that are not ignored."""
         return int((targets != self._ignore_index).sum())
 
@@ -151,6 +163,10 @@ class MeanSquaredError(Loss):
         return total / errors.shape[1:].numel() if self._mean_over_outputs else total
 
     def count(self, outputs: Any, targets: Any) -> int:
+        """Return the number of samples."""
+        return self.count_targets(targets)
+
+    def count_targets(self, targets: Any) -> int:
         """Return the number of samples."""
         return len(targets)
 
@@ -192,10 +208,15 @@ class CallableLoss(Loss):
     def count(self, outputs: Any, targets: Any) -> int:
         """Return the number of samples: the length of the first tensor in the targets, else in the outputs."""
         for value in (targets, outputs):
-            tensor = _first_tensor(value)
-            if tensor is not None and tensor.ndim > 0:
-                return len(tensor)
+            length = self.count_targets(value)
+            if length is not None:
+                return length
         raise DataError("the number of samples cannot be told", where=self.name, expected="targets (B, …)")
+
+    def count_targets(self, targets: Any) -> int | None:
+        """Return the length of the first tensor in the targets, None if there is none."""
+        tensor = _first_tensor(targets)
+        return len(tensor) if tensor is not None and tensor.ndim > 0 else None
 
     def check(self, outputs: Any, targets: Any, where: str) -> None:
         """Refuse a function that does not return one number.

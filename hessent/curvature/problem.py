@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hessent.curvature.containers import map_tensors, num_samples
 from hessent.curvature.losses import Loss, resolve_loss
+from hessent.curvature.prefetch import prefetched
 from hessent.curvature.support import refuse_unsupported
 from hessent.errors import DataError, NonFiniteError
 
@@ -92,14 +93,20 @@ class Problem:
         return sum(parameter.numel() for parameter in self.parameters.values())
 
     def micro_batches(self) -> Iterator[tuple[Any, Any]]:
-        """Iterate over the micro-batches, moved to the device; floating inputs take the problem's dtype."""
-        for inputs, targets in self.batches:
+        """Iterate over the micro-batches, moved to the device; floating inputs take the problem's dtype.
+
+        For a device of its own they are read ahead and copied while it computes.
+        """
+        batches = self.batches if self.device.type == "cpu" else prefetched(self.batches, _pinned)
+        for inputs, targets in batches:
             yield self._move(inputs), self._move(targets)
 
     def _move(self, value: Any) -> Any:
         return map_tensors(
             value,
-            lambda tensor: tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype),
+            lambda tensor: tensor.to(
+                self.device, self.dtype if tensor.is_floating_point() else tensor.dtype, non_blocking=True
+            ),
         )
 
     def outputs(self, inputs: Any) -> Any:
@@ -135,17 +142,9 @@ class Problem:
         total, items, count = 0.0, 0, 0
         with torch.no_grad(), exact_derivatives(self.model):
             for index, (inputs, targets) in enumerate(self.micro_batches()):
-                outputs = self.outputs(inputs)
-                self.loss.check(outputs, targets, f"micro-batch {index}")
-                part = float(self.loss.sum(outputs, targets))
-                if part != part or part in (float("inf"), float("-inf")):
-                    raise NonFiniteError(
-                        f"the loss of micro-batch {index} is {part}",
-                        expected="a finite loss at the checkpoint's weights",
-                        fix="check the checkpoint and the data's normalisation; --dtype float64 if it overflows",
-                    )
+                part, part_items = self._checked_loss(inputs, targets, index)
                 total += part
-                items += self.loss.count(outputs, targets)
+                items += part_items
                 count += num_samples(inputs)
         if items == 0:
             raise DataError(
@@ -155,8 +154,24 @@ class Problem:
         self.loss_value, self.num_items, self.num_samples = total / items, items, count
         return self.loss_value
 
+    def _checked_loss(self, inputs: Any, targets: Any, index: int) -> tuple[float, int]:
+        """Summed loss and items of micro-batch `index`; its outputs are gone before those of the next are made."""
+        outputs = self.outputs(inputs)
+        self.loss.check(outputs, targets, f"micro-batch {index}")
+        part = float(self.loss.sum(outputs, targets))
+        if part != part or part in (float("inf"), float("-inf")):
+            raise NonFiniteError(
+                f"the loss of micro-batch {index} is {part}",
+                expected="a finite loss at the checkpoint's weights",
+                fix="check the checkpoint and the data's normalisation; --dtype float64 if it overflows",
+            )
+        return part, self.loss.count(outputs, targets)
+
     def count_items(self, inputs: Any, targets: Any) -> int:
-        """Return the number of items of a micro-batch."""
+        """Return the number of items of a micro-batch; the model is run only if the targets do not tell it."""
+        told = self.loss.count_targets(targets)
+        if told is not None:
+            return told
         with torch.no_grad(), exact_derivatives(self.model):
             return self.loss.count(self.outputs(inputs), targets)
 
@@ -165,6 +180,12 @@ class Problem:
         other = copy.copy(self)
         other.batches = batches
         return other
+
+
+def _pinned(batch: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Copy a micro-batch to page-locked memory, from where it moves without waiting."""
+    inputs, targets = map_tensors(batch, lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
+    return inputs, targets
 
 
 @contextlib.contextmanager
