@@ -161,7 +161,12 @@ Memory = Annotated[
 ]
 Engine = Annotated[
     str | None,
-    _option("--engine", panel=_MACHINE, metavar="ENGINE", help="auto, retained or batched. Default: auto."),
+    _option(
+        "--engine",
+        panel=_MACHINE,
+        metavar="ENGINE",
+        help="How products are computed: auto (timed), retained, lockstep, batched, forward, linearized or replayed.",
+    ),
 ]
 NoVerify = Annotated[
     bool,
