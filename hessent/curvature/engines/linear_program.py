@@ -1,0 +1,287 @@
+"""A straight-line program of tensor operations, recorded from one run of a function that is linear in its inputs.
+
+Recording watches every operation below autograd.  Those that no input reaches are constants: their results are kept
+where a recorded operation reads them, never copied.  Those that an input reaches are written down and run again for
+other inputs.  A tensor is known by the storage it lies in, so that views, and aliases that no operation announces,
+are followed.  A Python number read from a tensor that depends on an input cannot be followed and is refused.
+
+Writing values that depend on an input into a constant is common (a buffer of zeros filled by slices): the buffer,
+as it was then, becomes a part of the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+_READS_SHAPES_ONLY = frozenset(
+    {torch.ops.aten.is_same_size.default, torch.ops.aten._has_same_storage_numel.default}
+)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of a value that depends on the inputs."""
+
+    index: int
+
+
+@dataclass(eq=False)
+class Constant:
+    """A value that does not depend on the inputs."""
+
+    value: Tensor
+
+
+@dataclass
+class Instruction:
+    """One operation: its outputs go to slots, None for outputs that are not tensors."""
+
+    operation: Any
+    arguments: list[Any]
+    keywords: dict[str, Any]
+    outputs: list[Slot | None]
+    writes: bool
+    finished: list[int] = field(default_factory=list)  # slots that nothing reads afterwards
+
+    def operands(self) -> list[Any]:
+        """Return all arguments, those inside lists one by one."""
+        return tree_flatten((self.arguments, self.keywords))[0]
+
+
+class LinearProgram:
+    """The recorded operations, ready to run.
+
+    Parameters
+    ----------
+    instructions : sequence of Instruction
+        In the order in which they were recorded.
+    num_inputs : int
+        Inputs lie in the first slots.
+    num_slots : int
+        Values that depend on the inputs, the inputs among them.
+    outputs : sequence of Slot or Constant
+        What a run returns.
+    """
+
+    def __init__(
+        self,
+        instructions: Sequence[Instruction],
+        num_inputs: int,
+        num_slots: int,
+        outputs: Sequence[Slot | Constant],
+    ) -> None:
+        self._outputs = list(outputs)
+        self._num_inputs, self._num_slots = num_inputs, num_slots
+        self._instructions = _needed(instructions, self._outputs)
+
+    def __len__(self) -> int:
+        return len(self._instructions)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the constants, shared storages counted once."""
+        storages: dict[int, int] = {}
+        for instruction in self._instructions:
+            for operand in instruction.operands():
+                if isinstance(operand, Constant) and (address := _storage(operand.value)):
+                    storages[address] = operand.value.untyped_storage().nbytes()
+        return sum(storages.values())
+
+    def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Return the outputs for other inputs, of the recorded ones' shapes, strides and dtype."""
+        values: list[Any] = [*inputs, *[None] * (self._num_slots - self._num_inputs)]
+
+        def fill(argument: Any) -> Any:
+            if type(argument) is Slot:
+                return values[argument.index]
+            if type(argument) is Constant:
+                return argument.value
+            return [fill(part) for part in argument] if type(argument) is list else argument
+
+        with torch.no_grad():
+            for step in self._instructions:
+                keywords = {name: fill(value) for name, value in step.keywords.items()}
+                found = step.operation(*[fill(argument) for argument in step.arguments], **keywords)
+                results = found if isinstance(found, tuple | list) else (found,)
+                for slot, result in zip(step.outputs, results, strict=True):
+                    if slot is not None:
+                        values[slot.index] = result
+                for index in step.finished:
+                    values[index] = None
+        return [fill(output) for output in self._outputs]
+
+
+def _needed(instructions: Sequence[Instruction], outputs: Sequence[Slot | Constant]) -> list[Instruction]:
+    """Leave out what no output depends on, and note where every value is read last.
+
+    An operation that writes into its arguments is always kept: its effect can be read through any alias.
+    """
+    needed = {output.index for output in outputs if isinstance(output, Slot)}
+    kept: list[Instruction] = []
+    for instruction in reversed(instructions):
+        produced = {slot.index for slot in instruction.outputs if slot is not None}
+        if not (instruction.writes or produced & needed):
+            continue
+        read = {value.index for value in instruction.operands() if isinstance(value, Slot)}
+        instruction.finished = sorted((read | produced) - needed)
+        needed |= read | produced
+        kept.append(instruction)
+    return kept[::-1]
+
+
+class Recorder(TorchDispatchMode):
+    """Records the operations that inputs reach, while it is entered.
+
+    Parameters
+    ----------
+    inputs : sequence of Tensor
+        Each alone in its storage.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._instructions: list[Instruction] = []
+        self._num_slots = self._num_inputs = len(inputs)
+        # By address; the weak references keep addresses from being used again, and no memory but that.
+        self._places: dict[int, dict[Any, Slot]] = {}
+        self._watched: list[StorageWeakRef] = []
+        self._constants: dict[int, dict[Any, Constant]] = {}
+        for index, tensor in enumerate(inputs):
+            self._place(tensor, Slot(index))
+
+    def program(self, outputs: Sequence[Tensor]) -> LinearProgram:
+        """Return what was recorded, as the way from the inputs to these outputs."""
+        ends = [self._find(output) or Constant(output) for output in outputs]
+        return LinearProgram(self._instructions, self._num_inputs, self._num_slots, ends)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and write it down if an input reaches it."""
+        kwargs = kwargs or {}
+        if func in _READS_SHAPES_ONLY:
+            return func(*args, **kwargs)
+        leaves = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+        written = _written(func, args, kwargs) if func._schema.is_mutable else []
+        if not any(self._is_followed(leaf) for leaf in leaves):
+            for tensor in written:
+                self._keep_what_was_read(tensor)
+            return func(*args, **kwargs)
+        for tensor in written:
+            if not self._is_followed(tensor):
+                self._keep_what_was_read(tensor)
+                self._adopt(tensor)
+        arguments = [tree_map(self._reference, argument) for argument in args]
+        keywords = {name: tree_map(self._reference, value) for name, value in kwargs.items()}
+        found = func(*args, **kwargs)
+        results = found if isinstance(found, tuple | list) else (found,)
+        outputs = [self._output(func, result) for result in results]
+        self._instructions.append(
+            Instruction(func, [_as_list(a) for a in arguments], keywords, outputs, writes=bool(written))
+        )
+        return found
+
+    def _output(self, func: Any, result: Any) -> Slot | None:
+        if result is None:
+            return None
+        if not isinstance(result, Tensor) or not _storage(result):
+            raise NotImplementedError(f"{func} reads a Python value from a tensor that depends on the vector")
+        return self._place(result, self._new_slot())
+
+    def _reference(self, value: Any) -> Any:
+        """Slot of a followed tensor, or the constant that it is."""
+        if not isinstance(value, Tensor):
+            return value
+        slot = self._find(value)
+        if slot is not None:
+            return slot
+        address = _storage(value)
+        if not address:
+            return Constant(value)
+        # A constant holds its storage, so that the address stays its own.
+        return self._constants.setdefault(address, {}).setdefault(_geometry(value), Constant(value))
+
+    def _is_followed(self, tensor: Tensor) -> bool:
+        return _storage(tensor) in self._places
+
+    def _find(self, tensor: Tensor) -> Slot | None:
+        """Slot of a tensor; an alias that no operation announced is cut out of one that lies in its storage."""
+        places = self._places.get(_storage(tensor))
+        if places is None:
+            return None
+        slot = places.get(_geometry(tensor))
+        if slot is None:
+            (dtype, *_), known = next(iter(places.items()))
+            if dtype != tensor.dtype or tensor.is_conj() or tensor.is_neg():
+                raise NotImplementedError("a tensor that depends on the vector is read as another type")
+            slot = self._place(tensor, self._new_slot())
+            geometry = [known, list(tensor.size()), list(tensor.stride()), tensor.storage_offset()]
+            self._append(torch.ops.aten.as_strided.default, geometry, slot)
+        return slot
+
+    def _adopt(self, tensor: Tensor) -> None:
+        """Make the buffer that a constant lies in a part of the program, with the values it has now."""
+        buffer = _whole_storage(tensor)
+        slot = self._place(buffer, self._new_slot())
+        self._append(torch.ops.aten.clone.default, [Constant(buffer.clone())], slot)
+
+    def _keep_what_was_read(self, tensor: Tensor) -> None:
+        """Before a constant is overwritten: give the operations that read it a copy of their own."""
+        constants = self._constants.pop(_storage(tensor), {}).values()
+        if any(constant.value.dtype != tensor.dtype for constant in constants):
+            raise NotImplementedError("a constant is overwritten as another type")
+        if constants:
+            copy = _whole_storage(tensor).clone()
+        for constant in constants:
+            old = constant.value
+            constant.value = copy.as_strided(old.size(), old.stride(), old.storage_offset())
+
+    def _new_slot(self) -> Slot:
+        self._num_slots += 1
+        return Slot(self._num_slots - 1)
+
+    def _place(self, tensor: Tensor, slot: Slot) -> Slot:
+        address = _storage(tensor)
+        if address not in self._places:
+            self._watched.append(StorageWeakRef(tensor.untyped_storage()))  # type: ignore[no-untyped-call]
+            self._places[address] = {}
+        self._places[address][_geometry(tensor)] = slot
+        return slot
+
+    def _append(self, operation: Any, arguments: list[Any], output: Slot) -> None:
+        self._instructions.append(Instruction(operation, arguments, {}, [output], writes=False))
+
+
+def _storage(tensor: Tensor) -> int:
+    """Address of a tensor's storage, 0 where it has none (a symbolic zero)."""
+    return int(tensor.untyped_storage()._cdata) if torch._C._has_storage(tensor) else 0
+
+
+def _geometry(tensor: Tensor) -> tuple[Any, ...]:
+    flags = tensor.is_conj(), tensor.is_neg()
+    return tensor.dtype, tensor.storage_offset(), tuple(tensor.size()), tuple(tensor.stride()), flags
+
+
+def _whole_storage(tensor: Tensor) -> Tensor:
+    return torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())
+
+
+def _as_list(argument: Any) -> Any:
+    return list(argument) if isinstance(argument, tuple) else argument
+
+
+def _written(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
+    """Tensors that an operation writes into, by its schema."""
+    named = dict(zip([argument.name for argument in func._schema.arguments], args, strict=False)) | kwargs
+    written = [
+        named.get(argument.name)
+        for argument in func._schema.arguments
+        if argument.alias_info is not None and argument.alias_info.is_write
+    ]
+    return [leaf for leaf in tree_flatten(written)[0] if isinstance(leaf, Tensor)]
