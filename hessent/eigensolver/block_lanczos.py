@@ -28,7 +28,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hessent.curvature.operator import Product
+from hessent.eigensolver.overflow import Overflow
 from hessent.eigensolver.requests import Products
+from hessent.eigensolver.vector_store import VectorStore
 
 Float64Array = NDArray[np.float64]
 
@@ -48,9 +50,15 @@ class BlockLanczos:
         Precision of the products and of stored vectors; T and all small matrices are float64.
     group_steps : int
         Blocks on whose space the data groups are projected.
+    memory : int, optional
+        Bytes for the basis on the device of the start vectors; None for no limit.
+    overflow : Overflow, optional
+        What the basis may take beyond.
 
     Attributes
     ----------
+    basis : VectorStore
+        The basis Q: M rows of length n, in storage precision.
     num_matvecs : int
         Products asked for so far.
     num_steps : int
@@ -65,7 +73,15 @@ class BlockLanczos:
         Coefficients of the start vectors in the first block, shape (b, r_1).
     """
 
-    def __init__(self, starts: Tensor, *, dtype: torch.dtype, group_steps: int) -> None:
+    def __init__(
+        self,
+        starts: Tensor,
+        *,
+        dtype: torch.dtype,
+        group_steps: int,
+        memory: int | None = None,
+        overflow: Overflow | None = None,
+    ) -> None:
         self.num_matvecs = 0
         self.num_steps = 0
         self._group_steps = group_steps
@@ -73,8 +89,9 @@ class BlockLanczos:
         self.groups: Float64Array | None = None
         self._epsilon = _CLOSING * torch.finfo(dtype).eps
         self._scale = 0.0
-        self._rows = torch.empty(0, starts.shape[1], dtype=dtype, device=starts.device)
-        self._count = 0
+        self.basis = VectorStore(
+            starts.shape[1], dtype=dtype, device=starts.device, memory=memory, overflow=overflow
+        )
         self._widths: list[int] = []  # of the blocks multiplied so far
         largest = float(starts.double().norm(dim=1).max())
         self._block, coefficients, _ = self._orthonormal(starts.double(), largest)
@@ -95,14 +112,9 @@ class BlockLanczos:
 
     def leading(self, size: int) -> tuple[Float64Array, Float64Array]:
         """Return T (M', M') of the leading `size` basis vectors, and what couples them to the rest (r', M')."""
-        if size == self._count:
+        if size == len(self.basis):
             return self.matrix, self.coupling
         return self.matrix[:size, :size], self.matrix[size:, :size]
-
-    @property
-    def rows(self) -> Tensor:
-        """The basis Q, shape (M, n), in storage precision."""
-        return self._rows[: self._count]
 
     @property
     def next_block(self) -> Tensor:
@@ -129,45 +141,44 @@ class BlockLanczos:
 
     def _step(self, product: Product) -> None:
         added = len(self._block)
-        self._append(self._block)
-        rows = self._rows[: self._count]
+        self.basis.append(self._block)
         images = product.total.T.double()
         if product.groups is not None and self.num_steps < self._group_steps:
-            self._border_groups(rows, product.groups)
+            self._border_groups(product.groups)
         largest = float(images.norm(dim=1).max())
         # Divided by their size, so that no vector over- or underflows in the precision of the basis.
         size = largest if largest > 0.0 else 1.0
         images = images / size
-        left, near = _beside(rows[-(added + (self._widths[-1] if self._widths else 0)) :], images)
+        left, near = _beside(self.basis.last(added + sum(self._widths[-1:])), images)
         self._scale = max(self._scale, largest)
         block = self._block
         self._block, coupling, columns = self._orthonormal(left, self._scale / size)
-        columns[:, self._count - near.shape[1] :] += near
+        columns[:, len(self.basis) - near.shape[1] :] += near
         self._border(columns * size, (block.double() @ images.T).cpu().numpy() * size)
         self.num_matvecs += added
         self.num_steps += 1
         self._widths.append(added)
-        self.coupling = np.zeros((len(self._block), self._count))
-        self.coupling[:, self._count - added :] = coupling * size
+        self.coupling = np.zeros((len(self._block), len(self.basis)))
+        self.coupling[:, len(self.basis) - added :] = coupling * size
 
     def _border(self, columns: Float64Array, within: Float64Array) -> None:
         """Add the images' coefficients (r, M) to T; those within the block (r, r) come in full float64."""
-        added = len(columns)
-        before = self._count - added
-        grown = np.zeros((self._count, self._count))
+        size, added = len(self.basis), len(columns)
+        before = size - added
+        grown = np.zeros((size, size))
         grown[:before, :before] = self.matrix
         grown[before:, :before] = columns[:, :before]
         grown[:before, before:] = columns[:, :before].T
         grown[before:, before:] = (within + within.T) / 2
         self.matrix = grown
 
-    def _border_groups(self, rows: Tensor, groups: Tensor) -> None:
+    def _border_groups(self, groups: Tensor) -> None:
         count, size, added = groups.shape
-        side_by_side = groups.permute(1, 0, 2).reshape(size, count * added)  # one pass over the basis for all
-        projected = (rows @ side_by_side.to(rows.dtype)).double().cpu().numpy()
-        columns = projected.reshape(len(rows), count, added).transpose(1, 0, 2)  # (g, M, r)
-        before = self._count - added
-        grown = np.zeros((len(columns), self._count, self._count))
+        below = groups.transpose(1, 2).reshape(count * added, size)  # one pass over the basis for all
+        projected = self.basis.coefficients(below).double().cpu().numpy()
+        columns = projected.reshape(count, added, len(self.basis)).transpose(0, 2, 1)  # (g, M, r)
+        before = len(self.basis) - added
+        grown = np.zeros((count, len(self.basis), len(self.basis)))
         if self.groups is not None:
             grown[:, :before, :before] = self.groups
         grown[:, :, before:] = columns
@@ -187,7 +198,7 @@ class BlockLanczos:
         wanted = singular > self._epsilon * scale
         rows, along = self._beyond_basis((q @ left[:, wanted]).T)
         in_basis: Float64Array = (right[wanted].T * singular[wanted]).cpu().numpy() @ along
-        rows = rows.to(self._rows.dtype)
+        rows = rows.to(self.basis.dtype)
         return rows, (rows.double() @ vectors.T).cpu().numpy(), in_basis
 
     def _beyond_basis(self, rows: Tensor) -> tuple[Tensor, Float64Array]:
@@ -206,18 +217,8 @@ class BlockLanczos:
 
     def _one_pass(self, rows: Tensor) -> tuple[Tensor, Float64Array]:
         """Take the basis out of rows (r, n): what is left, and the coefficients (r, M). The basis is read twice."""
-        basis = self._rows[: self._count]
-        coefficients = rows.to(basis.dtype) @ basis.T
-        return rows - (coefficients @ basis).double(), coefficients.double().cpu().numpy()
-
-    def _append(self, block: Tensor) -> None:
-        if self._count + len(block) > len(self._rows):
-            room = max(self._count + self._count // 2, self._count + 8 * len(block))
-            grown = torch.empty(room, self._rows.shape[1], dtype=self._rows.dtype, device=self._rows.device)
-            grown[: self._count] = self._rows[: self._count]
-            self._rows = grown
-        self._rows[self._count : self._count + len(block)] = block
-        self._count += len(block)
+        coefficients = self.basis.coefficients(rows)
+        return rows - self.basis.combine(coefficients).double(), coefficients.double().cpu().numpy()
 
 
 def _beside(near: Tensor, images: Tensor) -> tuple[Tensor, Float64Array]:

@@ -1,8 +1,8 @@
 """The spectrum of one block: a cheap first look, then work until the tolerance or the budget is met.
 
 Small blocks are formed exactly.  Larger ones are sampled: in one joint Krylov space of all probes where its vectors
-fit in memory, else with outliers first and probes beside them.  Where the trace alone is asked for, Hutch++ takes
-the place of both.
+find room, in memory or in a file, else with outliers first and probes beside them.  Where the trace alone is asked
+for, Hutch++ takes the place of both.
 """
 
 from __future__ import annotations
@@ -205,9 +205,11 @@ class BlockSolver:
             key=f"{self.name}/trace",
             rtol=self._settings.rtol,
             budget=None if limit is None else limit - self._empty.num_matvecs,
-            room=max(self._settings.room(self.size, torch.finfo(self._dtype).bits // 8), LEAST_ROOM),
+            room=max(self._settings.reach(self.size, torch.finfo(self._dtype).bits // 8), LEAST_ROOM),
             dtype=self._dtype,
             device=self._device,
+            memory=self._settings.basis_memory,
+            overflow=self._settings.overflow,
         )
         spectrum = replace(
             self._empty,

@@ -1,4 +1,6 @@
-"""What to do next with a block of which few vectors fit in memory.
+"""What to do next with a block of which few vectors find room.
+
+Its vectors stay on the device that multiplies: they are few, and every one of them is used at every step.
 
 Outliers by Lanczos, probes in their complement, then, while the interval is wider than asked, longer recurrences
 where the quadrature's truncation dominates and more probes where sampling does.  After the first steps of the

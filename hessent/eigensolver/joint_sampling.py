@@ -1,4 +1,4 @@
-"""A block sampled through one joint Krylov space: the default where its vectors fit in memory.
+"""A block sampled through one joint Krylov space: the default where its vectors find room.
 
 On exact Hessians of small trained nets, at equal products, the error of the trace is two to five times smaller than
 with outliers searched from one vector and probes run beside them (`deflated_sampling`): every probe's vectors help
@@ -72,7 +72,13 @@ class JointSampling:
         starts = gaussian_vectors(
             empty.size, self._num_probes, seed=settings.seed, key=f"{empty.name}/probe", device=device
         )
-        self._space = BlockLanczos(starts, dtype=dtype, group_steps=_GROUP_STEPS)
+        self._space = BlockLanczos(
+            starts,
+            dtype=dtype,
+            group_steps=_GROUP_STEPS,
+            memory=settings.basis_memory,
+            overflow=settings.overflow,
+        )
 
     @property
     def matvecs(self) -> int:
@@ -110,7 +116,7 @@ class JointSampling:
     def _most_steps(self) -> int:
         """Steps that budget, caps, memory and the settings allow."""
         settings, probes = self._settings, self._num_probes
-        limits = [settings.basis_memory // (self._itemsize * self._empty.size * probes), self._empty.size]
+        limits = [settings.reach(self._empty.size, self._itemsize) // probes, self._empty.size]
         if settings.num_steps is not None:
             limits.append(settings.num_steps)
         if settings.max_matvecs is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from hessent.eigensolver.overflow import Overflow
 
 # Caps of the adaptive rule: beyond them a block is marked as not converged instead of being refined further.
 MAX_PROBES = 16
@@ -19,7 +21,7 @@ _DEFAULT_BUDGET = 300  # products; reaches a few per cent on the gap of trained 
 _SMALL_BUDGET, _LARGE_BUDGET = 200, 600
 _TOLERANCES = (0.01, 0.04)
 _LARGE_SIZE = 50_000
-_LEAST_VECTORS = 320  # that must fit in memory for a joint Krylov space of 4 probes to beat separate ones
+_LEAST_VECTORS = 320  # that must find room for a joint Krylov space of 4 probes to beat separate ones
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class SolverSettings:
     seed : int
         Seed of all start vectors.
     basis_memory : int
-        Bytes that the vectors of one block may take.
+        Bytes of memory that the vectors of one block may take where they are multiplied.
+    overflow : Overflow
+        Host memory and file that they may take beyond.
     only_trace : bool
         Whether the trace alone is asked for.
     """
@@ -54,11 +58,17 @@ class SolverSettings:
     exact_limit: int = 2048
     seed: int = 0
     basis_memory: int = 2**30
+    overflow: Overflow = field(default_factory=Overflow)
     only_trace: bool = False
 
     def room(self, size: int, itemsize: int) -> int:
         """Vectors of `size` numbers of `itemsize` bytes that fit in the memory of one block."""
         return self.basis_memory // (itemsize * size)
+
+    def reach(self, size: int, itemsize: int) -> int:
+        """Vectors of `size` numbers of `itemsize` bytes that find room at all: in memory, host memory and file."""
+        each = itemsize * size
+        return self.room(size, itemsize) + self.overflow.host // each + self.overflow.file // each
 
 
 @dataclass(frozen=True)
@@ -94,9 +104,9 @@ def is_exact(settings: SolverSettings, size: int, spent: int) -> bool:
 
 
 def is_joint(settings: SolverSettings, size: int, itemsize: int) -> bool:
-    """Whether a sampled block is worked on in one joint Krylov space: wherever its vectors fit in memory."""
+    """Whether a sampled block is worked on in one joint Krylov space: wherever its vectors find room."""
     probes, steps = settings.num_probes or FIRST_PROBES, settings.num_steps or 0
-    return settings.room(size, itemsize) >= max(_LEAST_VECTORS, probes * (steps + 1))
+    return settings.reach(size, itemsize) >= max(_LEAST_VECTORS, probes * (steps + 1))
 
 
 def joint_probes(settings: SolverSettings, size: int, spent: int) -> int:

@@ -27,12 +27,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import stdtrit
-from torch import Tensor
 
 from hessent.eigensolver.block_lanczos import BlockLanczos
+from hessent.eigensolver.overflow import Overflow
 from hessent.eigensolver.probes import gaussian_vectors
 from hessent.eigensolver.requests import Products
 from hessent.eigensolver.settings import FIRST_TRACE_VECTORS
+from hessent.eigensolver.vector_store import VectorStore
 
 Float64Array = NDArray[np.float64]
 
@@ -82,6 +83,8 @@ def estimate_trace(
     room: int,
     dtype: torch.dtype,
     device: torch.device,
+    memory: int | None = None,
+    overflow: Overflow | None = None,
 ) -> Products[TraceResult]:
     """Estimate the trace to a relative tolerance, or with a budget of products.
 
@@ -96,11 +99,15 @@ def estimate_trace(
     budget : int or None
         Products that may be spent.
     room : int
-        Vectors that fit in memory; three are kept per test vector, two of them of the space.
+        Vectors that find room; three are kept per test vector, two of them of the space.
     dtype : torch.dtype
         Precision of the products and of stored vectors.
     device : torch.device
-        Where vectors live.
+        Where vectors are multiplied.
+    memory : int, optional
+        Bytes for vectors on the device; None for no limit.
+    overflow : Overflow, optional
+        What vectors may take beyond.
 
     Yields
     ------
@@ -113,7 +120,8 @@ def estimate_trace(
     """
     affordable = 3 * _MOST_VECTORS if budget is None else budget
     products = max(min(affordable, room), 1)
-    state = _State(size, min(_WIDTH, max(products // 4, 1)), seed, key, dtype, device)
+    width = min(_WIDTH, max(products // 4, 1))
+    state = _State(size, width, seed, key, dtype, device, memory, overflow or Overflow())
     wanted = min(3 * FIRST_TRACE_VECTORS, products) if rtol > 0 else products
     while True:
         yield from state.extend(wanted)
@@ -130,14 +138,30 @@ class _State:
     """A Krylov space and the test vectors beside it."""
 
     def __init__(
-        self, size: int, width: int, seed: int, key: str, dtype: torch.dtype, device: torch.device
+        self,
+        size: int,
+        width: int,
+        seed: int,
+        key: str,
+        dtype: torch.dtype,
+        device: torch.device,
+        memory: int | None,
+        overflow: Overflow,
     ) -> None:
         self._size, self._seed, self._key, self._device = size, seed, key, device
         starts = gaussian_vectors(size, width, seed=seed, key=f"{key}/space", device=device)
         self._width = width
-        self._space = BlockLanczos(starts, dtype=dtype, group_steps=0)
-        self._tests = torch.empty(0, size, dtype=dtype, device=device)
+        third = None if memory is None else memory // 3
+        self._space = BlockLanczos(
+            starts,
+            dtype=dtype,
+            group_steps=0,
+            memory=None if third is None else 2 * third,
+            overflow=overflow.share(2, 3),
+        )
+        self._tests = VectorStore(size, dtype=dtype, device=device, memory=third, overflow=overflow.share(1, 3))
         self._quadratic = np.zeros(0)  # vᵀ H v of every test vector
+        self._squares = np.zeros(0)  # vᵀ v
 
     @property
     def num_matvecs(self) -> int:
@@ -153,9 +177,11 @@ class _State:
             tests = gaussian_vectors(
                 self._size, count, seed=self._seed, key=self._key, first=len(self._tests), device=self._device
             ).to(self._tests.dtype)
-            images = (yield tests.double().T).total.T.double()
-            self._quadratic = np.append(self._quadratic, (tests.double() * images).sum(dim=1).cpu().numpy())
-            self._tests = torch.cat([self._tests, tests])
+            vectors = tests.double()
+            images = (yield vectors.T).total.T.double()
+            self._quadratic = np.append(self._quadratic, (vectors * images).sum(dim=1).cpu().numpy())
+            self._squares = np.append(self._squares, (vectors**2).sum(dim=1).cpu().numpy())
+            self._tests.append(tests)
 
     def estimates(self) -> Float64Array:
         """Return t of every test vector, shape (p,)."""
@@ -163,15 +189,15 @@ class _State:
         trace, left = float(np.trace(space.matrix)), self._size - len(space.matrix)
         if left <= 0:
             return np.full(max(len(self._tests), 1), trace)
-        within = self._along(space.rows)  # Qᵀ v
-        beyond = self._along(space.next_block)
+        within = self._along(space.basis)  # Qᵀ v
+        beyond = self._tests.coefficients(space.next_block).double().cpu().numpy()
         quadratic = self._quadratic - (within * (space.matrix @ within)).sum(axis=0)
         quadratic -= 2 * ((space.coupling @ within) * beyond).sum(axis=0)
-        squares = (self._tests.double() ** 2).sum(dim=1).cpu().numpy() - (within**2).sum(axis=0)
+        squares = self._squares - (within**2).sum(axis=0)
         found: Float64Array = trace + left * quadratic / squares
         return found
 
-    def _along(self, rows: Tensor) -> Float64Array:
-        """Components of the test vectors along rows (j, n), shape (j, p)."""
-        components: Float64Array = (rows @ self._tests.T).double().cpu().numpy()
-        return components
+    def _along(self, basis: VectorStore) -> Float64Array:
+        """Components of the test vectors along a basis of j vectors, shape (j, p)."""
+        parts = [basis.coefficients(tests).double().cpu().numpy() for tests in self._tests.pieces()]
+        return np.concatenate([np.zeros((0, len(basis))), *parts]).T
