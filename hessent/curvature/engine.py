@@ -259,8 +259,10 @@ class HessianEngine:
 
 def _graph_bytes(problem: Problem, batch: tuple[Any, Any]) -> int:
     with GraphMemory() as counter:
-        DoubleBackward(problem, *batch)
-    return counter.nbytes
+        graph = DoubleBackward(problem, *batch)
+    nbytes = counter.nbytes
+    del graph  # it had to live until then
+    return nbytes
 
 
 class BlockOperator(SymmetricOperator):

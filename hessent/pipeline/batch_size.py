@@ -34,8 +34,10 @@ def bytes_per_sample(problem: Problem) -> int:
     inputs, targets = next(iter(problem.micro_batches()))
     count = min(num_samples(inputs), _MEASURED_SAMPLES)
     with GraphMemory() as counter:
-        DoubleBackward(problem, samples(inputs, 0, count), samples(targets, 0, count))
-    return max(counter.nbytes // count, 1)
+        graph = DoubleBackward(problem, samples(inputs, 0, count), samples(targets, 0, count))
+    nbytes = counter.nbytes
+    del graph  # it had to live until then
+    return max(nbytes // count, 1)
 
 
 def choose_batch_size(problem: Problem, stream: BatchStream, memory: int) -> int:
