@@ -9,7 +9,6 @@ of jvp and jvp of jacrev are wrong through LayerNorm without a warning and are u
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 from torch.func import grad, jvp, vmap
 
 from hessent.curvature.blocks import Block
-from hessent.curvature.engines.functional_loss import FunctionalLoss
+from hessent.curvature.engines.functional_loss import FunctionalLoss, quiet_transforms
 from hessent.curvature.engines.micro_batch import MicroBatch, unflatten
 from hessent.curvature.problem import Problem, exact_derivatives
 
@@ -67,9 +66,7 @@ class ForwardOverReverse(MicroBatch):
             return torch.cat([part.reshape(-1) for part in derivative.values()])
 
         columns: list[Tensor] = []
-        with exact_derivatives(self.problem.model), warnings.catch_warnings():
-            # vmap warns where an operation has no batching rule and is looped over: right, only slower.
-            warnings.filterwarnings("ignore", message=".*performance drop.*")
+        with exact_derivatives(self.problem.model), quiet_transforms():
             for chunk in torch.split(V, self._at_once, dim=1):
                 parts = unflatten(chunk, list(primals.values()))
                 if chunk.shape[1] == 1:

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from hessent.curvature.engines.constant_regions import ConstantRegions
 from hessent.curvature.problem import Problem
+
+_BESIDE_THE_POINT = (
+    ".*performance drop.*",  # vmap has no rule for an operation and loops over it: right, only slower
+    ".*torch.jit.script.*deprecated.*",  # torch's own use of it, where forward derivatives are first loaded
+)
+
+
+@contextlib.contextmanager
+def quiet_transforms() -> Iterator[None]:
+    """Hold back torch's warnings about how it does its function transforms."""
+    with warnings.catch_warnings():
+        for message in _BESIDE_THE_POINT:
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+@contextlib.contextmanager
+def _unfused() -> Iterator[None]:
+    """Hold a CPU's fused LSTM off, which in single precision has no forward derivative."""
+    was = torch.backends.mkldnn.enabled
+    try:
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = was
 
 
 class FunctionalLoss:
@@ -28,6 +56,7 @@ class FunctionalLoss:
         self._arguments: tuple[Any, ...] = () if isinstance(inputs, dict) else (inputs,)
         self._keywords: dict[str, Any] = inputs if isinstance(inputs, dict) else {}
         self._targets = targets
+        self._has_lstm = any(isinstance(module, nn.LSTM) for module in problem.model.modules())
 
     def __call__(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """Return the loss where some or all parameters are replaced; tied ones follow, the others are constants.
@@ -49,7 +78,7 @@ class FunctionalLoss:
             if name not in parameters
         }
         replaced = {**constants, **parameters}
-        with ConstantRegions():
+        with _unfused() if self._has_lstm else contextlib.nullcontext(), ConstantRegions():
             outputs = functional_call(
                 self._problem.model, replaced, self._arguments, self._keywords, tie_weights=True
             )

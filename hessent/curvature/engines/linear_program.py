@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 _READS_SHAPES_ONLY = frozenset(
     {torch.ops.aten.is_same_size.default, torch.ops.aten._has_same_storage_numel.default}
@@ -53,7 +52,7 @@ class Instruction:
 
     def operands(self) -> list[Any]:
         """Return all arguments, those inside lists one by one."""
-        return tree_flatten((self.arguments, self.keywords))[0]
+        return _flat(self.arguments, self.keywords)
 
 
 class LinearProgram:
@@ -167,7 +166,7 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if func in _READS_SHAPES_ONLY:
             return func(*args, **kwargs)
-        leaves = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+        leaves = [leaf for leaf in _flat(args, kwargs) if isinstance(leaf, Tensor)]
         written = _written(func, args, kwargs) if func._schema.is_mutable else []
         if not any(self._is_followed(leaf) for leaf in leaves):
             for tensor in written:
@@ -177,14 +176,12 @@ class Recorder(TorchDispatchMode):
             if not self._is_followed(tensor):
                 self._keep_what_was_read(tensor)
                 self._adopt(tensor)
-        arguments = [tree_map(self._reference, argument) for argument in args]
-        keywords = {name: tree_map(self._reference, value) for name, value in kwargs.items()}
+        arguments = [self._reference(argument) for argument in args]
+        keywords = {name: self._reference(value) for name, value in kwargs.items()}
         found = func(*args, **kwargs)
         results = found if isinstance(found, tuple | list) else (found,)
         outputs = [self._output(func, result) for result in results]
-        self._instructions.append(
-            Instruction(func, [_as_list(a) for a in arguments], keywords, outputs, writes=bool(written))
-        )
+        self._instructions.append(Instruction(func, arguments, keywords, outputs, writes=bool(written)))
         return found
 
     def _output(self, func: Any, result: Any) -> Slot | None:
@@ -195,7 +192,9 @@ class Recorder(TorchDispatchMode):
         return self._place(result, self._new_slot())
 
     def _reference(self, value: Any) -> Any:
-        """Slot of a followed tensor, or the constant that it is."""
+        """Slot of a followed tensor, or the constant that it is; what is no tensor stays."""
+        if isinstance(value, list | tuple):
+            return [self._reference(part) for part in value]
         if not isinstance(value, Tensor):
             return value
         slot = self._find(value)
@@ -272,8 +271,15 @@ def _whole_storage(tensor: Tensor) -> Tensor:
     return torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())
 
 
-def _as_list(argument: Any) -> Any:
-    return list(argument) if isinstance(argument, tuple) else argument
+def _flat(arguments: Sequence[Any], keywords: dict[str, Any]) -> list[Any]:
+    """All arguments, those in lists one by one; operations take no lists of lists."""
+    flat: list[Any] = []
+    for argument in (*arguments, *keywords.values()):
+        if isinstance(argument, list | tuple):
+            flat.extend(argument)
+        else:
+            flat.append(argument)
+    return flat
 
 
 def _written(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
@@ -284,4 +290,4 @@ def _written(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Ten
         for argument in func._schema.arguments
         if argument.alias_info is not None and argument.alias_info.is_write
     ]
-    return [leaf for leaf in tree_flatten(written)[0] if isinstance(leaf, Tensor)]
+    return [leaf for leaf in _flat(written, {}) if isinstance(leaf, Tensor)]
