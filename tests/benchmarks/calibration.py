@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
-import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 import scipy
 import torch
 from benchmarks import peers
+from benchmarks.machine import processor
 from benchmarks.plain_quadrature import plain_quadrature
 from benchmarks.spectra_generator import FAMILIES, KnownSpectrum, of_eigenvalues
 from benchmarks.trials import Trial, coverage, median, over_seeds, trial, worst
@@ -73,7 +72,7 @@ def report(options: argparse.Namespace) -> Iterator[str]:
     libraries = {"hessent": hessent, "torch": torch, "numpy": np, "scipy": scipy}
     yield ", ".join(f"{name} {library.__version__}" for name, library in libraries.items())
     yield "; ".join(["beside: plain quadrature", *(f"{name} {version}" for name, (version, _) in tools.items())])
-    yield f"seeds {options.seeds}, budgets {options.budgets}, float64, one thread, {_processor()}"
+    yield f"seeds {options.seeds}, budgets {options.budgets}, float64, one thread, {processor()}"
     yield ""
     yield (
         "Errors: median (worst) over seeds, relative, in per cent. Coverage: share of the printed 95 % intervals "
@@ -150,16 +149,6 @@ def _row(*cells: object) -> Iterator[str]:
 
 def _numbers(text: str) -> list[int]:
     return [int(float(part)) for part in text.split(",")]
-
-
-def _processor() -> str:
-    """Model and number of cores of the processor, without the name of the machine."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    return f"{model}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

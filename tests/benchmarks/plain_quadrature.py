@@ -39,6 +39,43 @@ def plain_quadrature(spectrum: KnownSpectrum, budget: int, seed: int) -> dict[st
     return functionals(theta, weight, spectrum.size)
 
 
+def quadratures(diagonal: Float64Array, starts: Float64Array, steps: int) -> tuple[Float64Array, Float64Array]:
+    """Return nodes and weights, each (p, steps), of p recurrences on diag(λ) that share their passes.
+
+    Parameters
+    ----------
+    diagonal : Float64Array
+        Shape (n,).
+    starts : Float64Array
+        Start vectors as columns, shape (n, p).
+    steps : int
+
+    Returns
+    -------
+    tuple of Float64Array
+        Weights sum to 1 per start vector.
+    """
+    size, count = starts.shape
+    q = starts / np.linalg.norm(starts, axis=0)
+    basis = np.zeros((count, steps, size))  # per recurrence: a stack of small products is one call
+    alphas, betas = np.zeros((count, steps)), np.zeros((count, steps))
+    for step in range(steps):
+        basis[:, step] = q.T
+        w = diagonal[:, None] * q
+        alphas[:, step] = (q * w).sum(axis=0)
+        done = basis[:, : step + 1]
+        for _ in range(2):
+            w -= (done.transpose(0, 2, 1) @ (done @ w.T[:, :, None]))[:, :, 0].T
+        betas[:, step] = np.linalg.norm(w, axis=0)
+        q = w / betas[:, step]
+    tridiagonal = np.zeros((count, steps, steps))
+    inner, next_to = np.arange(steps), np.arange(steps - 1)
+    tridiagonal[:, inner, inner] = alphas
+    tridiagonal[:, next_to, next_to + 1] = tridiagonal[:, next_to + 1, next_to] = betas[:, :-1]
+    nodes, vectors = np.linalg.eigh(tridiagonal)
+    return nodes, vectors[:, 0] ** 2
+
+
 def functionals(nodes: Float64Array, weights: Float64Array, size: int) -> dict[str, float]:
     """Return the measures of the spectrum that `weights` (summing to about n) at `nodes` stand for."""
     mass = float((weights * np.abs(nodes)).sum())
