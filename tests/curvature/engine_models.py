@@ -102,7 +102,7 @@ class InPlace(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.first(x)
         hidden = functional.relu(hidden, inplace=True) + 0.5 * hidden
-        collected = torch.zeros(len(x), 4, dtype=x.dtype)
+        collected = torch.zeros(len(x), 4, dtype=x.dtype, device=x.device)
         collected[:, :2] = hidden[:, :2].sin()
         collected[:, 2:] += hidden[:, 2:]
         return self.second(collected.masked_fill(x.sum(dim=1, keepdim=True) > 0, 0.1))
