@@ -156,7 +156,7 @@ Memory = Annotated[
         "--memory",
         panel=_MACHINE,
         metavar="SIZE",
-        help="For gradient graphs and vectors: 8G, 512M. Default: half of what is free.",
+        help="For graphs and vectors: 8G, 512M; vectors beyond go to a file. Default: half of what is free.",
     ),
 ]
 Engine = Annotated[

@@ -22,14 +22,12 @@ from hessent.eigensolver.joint_sampling import JointSampling
 from hessent.eigensolver.requests import Products
 from hessent.eigensolver.settings import (
     FIRST_PROBES,
-    FIRST_STEPS,
-    FIRST_TRACE_VECTORS,
     LEAST_ROOM,
     LOOK_STEPS,
     SolverSettings,
     is_exact,
     is_joint,
-    joint_probes,
+    sampled_matvecs,
 )
 from hessent.eigensolver.trace_only import estimate_trace
 from hessent.eigensolver.widths import widths
@@ -113,12 +111,7 @@ class BlockSolver:
         """Products expected for the whole block (the first instalment, for a sampled one)."""
         if self.exact:
             return self.size
-        limit = self._settings.max_matvecs
-        if limit is not None:
-            return limit - self._empty.num_matvecs
-        if self._settings.only_trace:
-            return 3 * FIRST_TRACE_VECTORS
-        return joint_probes(self._settings, self.size, 0) * (self._settings.num_steps or FIRST_STEPS)
+        return sampled_matvecs(self._settings, self.size, self._empty.num_matvecs)
 
     def first_look(self) -> Products[None]:
         """Get a first estimate with few products; a block as small as that is finished at once."""

@@ -134,6 +134,15 @@ def joint_probes(settings: SolverSettings, size: int, spent: int) -> int:
     return max(min(3, budget // 12), min(2, budget), 1)
 
 
+def sampled_matvecs(settings: SolverSettings, size: int, spent: int) -> int:
+    """Return the products planned for a sampled block: all of a budget, else the first instalment."""
+    if settings.max_matvecs is not None:
+        return settings.max_matvecs - spent
+    if settings.only_trace:
+        return 3 * FIRST_TRACE_VECTORS
+    return joint_probes(settings, size, 0) * (settings.num_steps or FIRST_STEPS)
+
+
 def first_plan(settings: SolverSettings, size: int, spent: int) -> Plan:
     """Split the first instalment of products between outliers and probes, for few vectors in memory.
 

@@ -25,12 +25,14 @@ from hessent.curvature.selfcheck import (
     require_sound,
 )
 from hessent.eigensolver.block_solver import BlockSolver
+from hessent.eigensolver.overflow import Overflow
 from hessent.eigensolver.probes import generator_for
 from hessent.eigensolver.scheduler import run_solvers, widest_first
 from hessent.eigensolver.settings import SolverSettings, is_exact, joint_probes
 from hessent.pipeline.accuracy import Accuracy, refuse_large_exact, sampled_fraction
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.tensor_probe import probe_tensors
+from hessent.pipeline.vector_places import PlannedVectors, SpillNote, planned_vectors
 from hessent.spectra.model import BlockSpectrum, CheckpointInfo, DataInfo, LossInfo, Spectrum, TensorProbe
 
 
@@ -57,6 +59,8 @@ class Measurement:
         Engine name, or `auto`.
     verify : bool
         Whether a failed check ends the run.
+    overflow : Overflow, optional
+        What the vectors of all blocks may take beyond `vector_memory`.
 
     Attributes
     ----------
@@ -80,11 +84,13 @@ class Measurement:
         graph_memory: int,
         engine: str = "auto",
         verify: bool = True,
+        overflow: Overflow | None = None,
     ) -> None:
         accuracy.require_sound()
         self.problem = problem
         self.blocks = resolve_blocks(problem.model, problem.parameters, specifications, full=full)
-        self.settings = accuracy.solver_settings(seed=seed, basis_memory=vector_memory)
+        settings = accuracy.solver_settings(seed=seed, basis_memory=vector_memory)
+        self.settings = replace(settings, overflow=overflow or Overflow())
         self.verify = verify
         self.complete = False
         self.threads = torch.get_num_threads()
@@ -276,7 +282,18 @@ class Measurement:
         sampled = [b.size for b in self.blocks if not is_exact(self.settings, b.size, PRODUCTS_PER_BLOCK)]
         if is_exact(self.settings, block.size, PRODUCTS_PER_BLOCK):
             return self.settings
-        return replace(self.settings, basis_memory=self.settings.basis_memory * block.size // sum(sampled))
+        part, whole = block.size, sum(sampled)
+        overflow = self.settings.overflow.share(part, whole)
+        share = replace(self.settings, basis_memory=self.settings.basis_memory * part // whole, overflow=overflow)
+        note = SpillNote(block.name, self._planned(share, block), overflow.folder, self.engine.notify)
+        return replace(share, overflow=replace(overflow, spilled=note))
+
+    def planned_vectors(self, block: Block) -> PlannedVectors:
+        """Return where the vectors of a sampled block go, as far as products are planned."""
+        return self._planned(self.settings_for(block), block)
+
+    def _planned(self, settings: SolverSettings, block: Block) -> PlannedVectors:
+        return planned_vectors(settings, block.size, self.problem.dtype.itemsize, PRODUCTS_PER_BLOCK)
 
 
 def _done(solver: BlockSolver) -> bool:

@@ -14,12 +14,13 @@ import torch
 from hessent.curvature.blocks import Block
 from hessent.curvature.selfcheck import PRODUCTS_PER_BLOCK
 from hessent.eigensolver.dense import COLUMNS_AT_ONCE
-from hessent.eigensolver.settings import LEAST_ROOM, joint_probes
+from hessent.eigensolver.settings import joint_probes
 from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.request import SpectrumRequest
 from hessent.pipeline.spectrum_run import measurement_for
+from hessent.pipeline.vector_places import PlannedVectors
 from hessent.report.preflight import ExpectedMemory, PlannedBlock, Preflight
 
 
@@ -84,19 +85,22 @@ def _planned(measurement: Measurement, block: Block) -> PlannedBlock:
     items = measurement.engine.group_items
     groups = 0 if items is None else len(items)
     itemsize = torch.finfo(measurement.problem.dtype).bits // 8
-    room = measurement.settings_for(block).basis_memory
     if solver.exact:
-        columns, basis = min(COLUMNS_AT_ONCE, block.size), _matrix_bytes(block.size, groups, room)
+        columns = min(COLUMNS_AT_ONCE, block.size)
+        room = measurement.settings_for(block).basis_memory
+        vectors = PlannedVectors(_matrix_bytes(block.size, groups, room), 0, 0)
     else:
         columns = joint_probes(measurement.settings, block.size, PRODUCTS_PER_BLOCK)
-        basis = min(matvecs * block.size * itemsize, max(room, LEAST_ROOM * block.size * itemsize))
+        vectors = measurement.planned_vectors(block)
     return PlannedBlock(
         block.name,
         block.size,
         method,
         matvecs,
-        basis_bytes=basis,
+        basis_bytes=vectors.memory,
         group_bytes=groups * block.size * columns * itemsize,
+        host_bytes=vectors.host,
+        file_bytes=vectors.file,
     )
 
 
@@ -123,10 +127,14 @@ def _memory(measurement: Measurement, prepared: Prepared, blocks: Sequence[Plann
     """
     at_once = max if measurement.engine.keeps_graphs else sum
     matrices = [block.basis_bytes for block in blocks if block.method == "exact"]
+    in_file = sum(block.file_bytes for block in blocks)
     return ExpectedMemory(
         graphs=_graph_bytes(measurement, prepared),
         basis=sum(block.basis_bytes for block in blocks if block.method != "exact") + at_once([0, *matrices]),
         groups=at_once([0, *(block.group_bytes for block in blocks)]),
+        host=sum(block.host_bytes for block in blocks),
+        file=in_file,
+        folder=measurement.settings.overflow.folder if in_file > 0 else None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -19,6 +20,7 @@ from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer, Silent
 from hessent.pipeline.recorder import Recorder
 from hessent.pipeline.resources import available_memory
+from hessent.pipeline.vector_places import overflow_for
 from hessent.spectra.model import CheckpointInfo, DataInfo
 
 _GRAPH_SHARE = 0.7
@@ -110,7 +112,7 @@ def spectrum(
     seed : int
         Seed of all start vectors.
     memory : int, optional
-        Bytes for gradient graphs and vectors.
+        Bytes for gradient graphs and vectors; vectors beyond go to a temporary file.
     engine : str
         `auto`, `retained` or `batched`.
     verify : bool
@@ -152,6 +154,7 @@ def spectrum(
         graph_memory=graph_memory,
         engine=engine,
         verify=verify,
+        overflow=overflow_for(problem.device, None if out is None else Path(out)),
     )
     settings = {
         "blocks": [blocks] if isinstance(blocks, str) else list(blocks),

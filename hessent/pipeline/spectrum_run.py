@@ -14,6 +14,7 @@ from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.recorder import Recorder
 from hessent.pipeline.request import SpectrumRequest
+from hessent.pipeline.vector_places import overflow_for
 from hessent.spectra.hdf5_reader import load
 from hessent.spectra.model import Spectrum
 
@@ -170,4 +171,5 @@ def measurement_for(request: SpectrumRequest, prepared: Prepared) -> Measurement
         graph_memory=prepared.graph_memory,
         engine=request.engine or "auto",
         verify=request.verify,
+        overflow=overflow_for(prepared.problem.device, request.output),
     )

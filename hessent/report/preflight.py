@@ -21,9 +21,11 @@ class PlannedBlock:
     size, matvecs : int
         Parameters, and products expected.
     basis_bytes : int
-        Bytes of the vectors (or of the matrix) kept for it.
+        Bytes of the vectors (or of the matrix) kept for it in memory.
     group_bytes : int
         Bytes of the data groups' parts of its products, those of one pass.
+    host_bytes, file_bytes : int
+        Bytes of its further vectors, in host memory beside a GPU and in a file.
     """
 
     name: str
@@ -32,19 +34,34 @@ class PlannedBlock:
     matvecs: int
     basis_bytes: int
     group_bytes: int
+    host_bytes: int = 0
+    file_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class ExpectedMemory:
-    """Bytes expected at the peak, for gradient graphs, for vectors and matrices, and for the data groups' parts."""
+    """Bytes expected at the peak, where products are computed and beyond.
+
+    Attributes
+    ----------
+    graphs, basis, groups : int
+        For gradient graphs, for vectors and matrices, and for the data groups' parts of products.
+    host, file : int
+        Further vectors in host memory beside a GPU, and in a file.
+    folder : str or None
+        Where that file is made.
+    """
 
     graphs: int
     basis: int
     groups: int
+    host: int = 0
+    file: int = 0
+    folder: str | None = None
 
     @property
     def total(self) -> int:
-        """All together."""
+        """All that counts against the memory allowed."""
         return self.graphs + self.basis + self.groups
 
 
@@ -95,16 +112,14 @@ class Preflight:
 
 def preflight_table(plan: Preflight) -> Table:
     """Return one row per block; the plan's facts stand above."""
+    nbytes = size_text(plan.memory_expected.total)
     facts = [
         ("checkpoint", f"{plan.checkpoint.path} · {plan.checkpoint.arch} · {plan.num_params:,} parameters"),
         ("data", f"{plan.data.name} · {plan.data.samples:,} of {plan.data.available:,} samples · {plan.loss}"),
         ("machine", f"{plan.device} · {plan.dtype} · engine {plan.engine} · micro-batch {plan.batch_size:,}"),
-        (
-            "expected",
-            f"{plan.matvecs:,} products · about {_duration(plan.seconds)} · {_size(plan.memory_expected.total)}",
-        ),
+        ("expected", f"{plan.matvecs:,} products · about {_duration(plan.seconds)} · {nbytes}"),
         ("memory", _parts(plan)),
-        ("allowed", f"{_size(plan.memory_available)} for gradient graphs and vectors"),
+        ("allowed", f"{size_text(plan.memory_available)} for gradient graphs and vectors"),
         ("output", plan.output),
     ]
     facts += [("in the way", problem) for problem in plan.problems]
@@ -118,6 +133,8 @@ def preflight_table(plan: Preflight) -> Table:
             Column("basis_bytes", "vectors", "count", audience="programs"),
             Column("groups", "data groups", audience="people"),
             Column("group_bytes", "data groups", "count", audience="programs"),
+            Column("host_bytes", "in host memory", "count", audience="programs"),
+            Column("file_bytes", "in a file", "count", audience="programs"),
         ),
         rows=tuple(_row(block) for block in plan.blocks),
         facts=tuple(facts),
@@ -126,16 +143,33 @@ def preflight_table(plan: Preflight) -> Table:
 
 
 def _row(block: PlannedBlock) -> tuple[str | int, ...]:
-    sizes = _size(block.basis_bytes), block.basis_bytes, _size(block.group_bytes), block.group_bytes
-    return (block.name, block.size, block.method, block.matvecs, *sizes)
+    vectors = size_text(block.basis_bytes)
+    if block.host_bytes > 0:
+        vectors += f" + {size_text(block.host_bytes)} in host memory"
+    if block.file_bytes > 0:
+        vectors += f" + {size_text(block.file_bytes)} in a file"
+    sizes = vectors, block.basis_bytes, size_text(block.group_bytes), block.group_bytes
+    return (
+        block.name,
+        block.size,
+        block.method,
+        block.matvecs,
+        *sizes,
+        block.host_bytes,
+        block.file_bytes,
+    )
 
 
 def _parts(plan: Preflight) -> str:
     expected = plan.memory_expected
-    parts = f"{_size(expected.graphs)} for gradient graphs · {_size(expected.basis)} for vectors"
-    if plan.data_groups == 0:
-        return parts
-    return f"{parts} · {_size(expected.groups)} for products by {plan.data_groups} data groups"
+    parts = f"{size_text(expected.graphs)} for gradient graphs · {size_text(expected.basis)} for vectors"
+    if plan.data_groups > 0:
+        parts += f" · {size_text(expected.groups)} for products by {plan.data_groups} data groups"
+    if expected.host > 0:
+        parts += f" · {size_text(expected.host)} of further vectors in host memory"
+    if expected.file > 0:
+        parts += f" · {size_text(expected.file)} of further vectors in a file in {expected.folder}"
+    return parts
 
 
 def preflight_document(plan: Preflight) -> dict[str, Any]:
@@ -172,6 +206,8 @@ def preflight_document(plan: Preflight) -> dict[str, Any]:
                 "matvecs": block.matvecs,
                 "basis_bytes": block.basis_bytes,
                 "group_bytes": block.group_bytes,
+                "host_bytes": block.host_bytes,
+                "file_bytes": block.file_bytes,
             }
             for block in plan.blocks
         ],
@@ -184,6 +220,9 @@ def preflight_document(plan: Preflight) -> dict[str, Any]:
             "basis": plan.memory_expected.basis,
             "groups": plan.memory_expected.groups,
             "available": plan.memory_available,
+            "host": plan.memory_expected.host,
+            "file": plan.memory_expected.file,
+            "folder": plan.memory_expected.folder,
         },
         "problems": list(plan.problems),
         "notes": list(plan.notes),
@@ -196,7 +235,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _size(nbytes: int) -> str:
+def size_text(nbytes: int) -> str:
+    """Return bytes as people read them."""
     if nbytes == 0:
         return "–"
     return f"{nbytes / 2**30:.1f} GiB" if nbytes >= 2**30 else f"{max(nbytes / 2**20, 1):.0f} MiB"

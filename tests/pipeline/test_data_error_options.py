@@ -15,6 +15,7 @@ from small_run import trained_mlp
 import hessent
 from hessent.__main__ import main
 from hessent.errors import UsageError
+from hessent.pipeline import vector_places
 from hessent.report.schema import load_schema
 from hessent.spectra.model import Spectrum
 
@@ -119,7 +120,8 @@ def test_fewer_samples_than_groups_are_said(checkpoint, capsys):
     assert "3 samples are divided into 3 groups instead of 4" in err
 
 
-def test_a_dry_run_states_the_memory_of_vectors_and_groups(checkpoint, capsys):
+def test_a_dry_run_states_the_memory_of_vectors_and_groups(checkpoint, capsys, monkeypatch):
+    monkeypatch.setattr(vector_places, "lies_in_memory", lambda folder: True)  # no file for vectors
     documents = []
     for words in ((), ("--no-data-error",), ("--only", "trace"), ("--method", "lanczos", "--memory", "100K")):
         code, out, _ = run(capsys, "spectrum", checkpoint, "--dry-run", "--json", *words)

@@ -70,6 +70,21 @@ def test_people_see_products_time_memory_and_problems(plan):
         assert part in text
 
 
+def test_vectors_beyond_the_memory_are_told_apart_and_do_not_count_against_it(plan):
+    full = dataclasses.replace(plan.blocks[1], host_bytes=3 * 2**30, file_bytes=7 * 2**30)
+    memory = dataclasses.replace(plan.memory_expected, host=3 * 2**30, file=7 * 2**30, folder="scratch")
+    spilled = dataclasses.replace(plan, blocks=(plan.blocks[0], full), memory_expected=memory)
+    document = json.loads(to_json(preflight_document(spilled)))
+    jsonschema.validate(document, load_schema("hessent.preflight/1"))
+    assert document["memory"]["expected"] == plan.memory_expected.total
+    assert [document["memory"][name] for name in ("host", "file", "folder")] == [3 * 2**30, 7 * 2**30, "scratch"]
+    assert [(b["host_bytes"], b["file_bytes"]) for b in document["blocks"]] == [(0, 0), (3 * 2**30, 7 * 2**30)]
+    text = "\n".join(line.plain for line in table_lines(preflight_table(spilled), 200))
+    assert "1.2 GiB + 3.0 GiB in host memory + 7.0 GiB in a file" in text
+    assert "7.0 GiB of further vectors in a file in scratch" in text
+    assert "further vectors" not in "\n".join(line.plain for line in table_lines(preflight_table(plan), 200))
+
+
 def test_without_data_groups_nothing_is_said_of_them(plan):
     without = dataclasses.replace(plan, data_groups=0)
     document = preflight_document(without)

@@ -1,0 +1,128 @@
+"""Where the vectors of a run go that do not fit in `--memory`: host memory beside a GPU, then a file.
+
+The file is made beside the output, else in the folder for temporary files, and takes half of what is free on that
+disk at most.  A folder that lies in memory itself is passed over: nothing would be gained.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from hessent.eigensolver.overflow import Overflow
+from hessent.eigensolver.settings import LEAST_ROOM, SolverSettings, is_joint, sampled_matvecs
+from hessent.pipeline.resources import available_memory
+from hessent.report.preflight import size_text
+
+_SHARE = 0.5  # of the free disk: results and other programs need some too
+_IN_MEMORY = ("tmpfs", "ramfs")
+
+
+def overflow_for(device: torch.device, output: Path | None) -> Overflow:
+    """Return what vectors may take beyond the memory of the device.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where products are computed.
+    output : Path or None
+        The file that the result goes to.
+    """
+    host = available_memory(torch.device("cpu")) if device.type == "cuda" else 0
+    folders = [Path(tempfile.gettempdir())] if output is None else [output.parent, Path(tempfile.gettempdir())]
+    for folder in folders:
+        if os.access(folder, os.W_OK | os.X_OK) and not lies_in_memory(folder):
+            return Overflow(host, int(_SHARE * shutil.disk_usage(folder).free), str(folder))
+    return Overflow(host)
+
+
+def lies_in_memory(folder: Path) -> bool:
+    """Whether files in a folder take memory instead of a disk."""
+    mounts = Path("/proc/self/mountinfo")
+    if not mounts.is_file():
+        return False
+    number = folder.stat().st_dev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    for line in mounts.read_text(errors="replace").splitlines():
+        left, _, right = line.partition(" - ")
+        if left.split()[2] == device:
+            return right.split()[0] in _IN_MEMORY
+    return False
+
+
+@dataclass(frozen=True)
+class PlannedVectors:
+    """Bytes of a sampled block's vectors by place, as far as products are planned (at first)."""
+
+    memory: int
+    host: int
+    file: int
+
+    @property
+    def total(self) -> int:
+        """All together."""
+        return self.memory + self.host + self.file
+
+
+def planned_vectors(settings: SolverSettings, size: int, itemsize: int, spent: int) -> PlannedVectors:
+    """Return where the vectors of a sampled block go.
+
+    Parameters
+    ----------
+    settings : SolverSettings
+        Those of the block.
+    size, itemsize : int
+        Parameters of the block, and bytes of each of them.
+    spent : int
+        Products already spent on it.
+    """
+    each = size * itemsize
+    vectors, room = sampled_matvecs(settings, size, spent), settings.room(size, itemsize)
+    if not settings.only_trace and not is_joint(settings, size, itemsize):
+        return PlannedVectors(each * min(vectors, max(room, LEAST_ROOM)), 0, 0)
+    in_memory = min(vectors, room)
+    on_host = min(vectors - in_memory, settings.overflow.host // each)
+    in_file = min(vectors - in_memory - on_host, settings.overflow.file // each)
+    least = min(vectors, LEAST_ROOM) - in_memory - on_host - in_file  # kept in any case
+    return PlannedVectors(each * (in_memory + max(least, 0)), each * on_host, each * in_file)
+
+
+class SpillNote:
+    """Tells, once, that vectors of a block go to a file.
+
+    Parameters
+    ----------
+    block : str
+        Name of the block.
+    planned : PlannedVectors
+        Its vectors.
+    folder : str or None
+        Where the file is.
+    notify : callable
+        Told the sentence.
+    """
+
+    def __init__(
+        self, block: str, planned: PlannedVectors, folder: str | None, notify: Callable[[str], None]
+    ) -> None:
+        self._block, self._planned, self._folder, self._notify = block, planned, folder, notify
+        self._told = False
+
+    def __call__(self, nbytes: int) -> None:
+        """Take note that `nbytes` more of the file are in use."""
+        if self._told:
+            return
+        self._told = True
+        # A block that needs more products than were planned can get here too.
+        planned = self._planned
+        filed = planned.file or nbytes
+        self._notify(
+            f"vectors of '{self._block}' ({size_text(planned.total - planned.file + filed)}) exceed --memory: "
+            f"{size_text(filed)} of them are kept in a file in {self._folder}"
+        )
