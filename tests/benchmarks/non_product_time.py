@@ -19,7 +19,7 @@ from unittest import mock
 import torch
 from benchmarks.candidates import room
 from benchmarks.figures import Bar, Spread
-from benchmarks.models import CASES, Workload, workload
+from benchmarks.models import CASES, Case, Workload, workload
 from benchmarks.sections import Section
 from torch import Tensor
 
@@ -31,8 +31,8 @@ from hessent.pipeline.observer import Silent
 
 _SAMPLES = 512
 _RUN_SAMPLES = 4  # one per data group
-_TIMED_SAMPLES = 128
-_MICRO_BATCH = 64
+_TIMED_SAMPLES = 64
+_MICRO_BATCH = 32
 _SIDES = (32, 8)  # of an image: CIFAR's, and that of the built-in digits
 _BOUND = 5.0  # per cent
 
@@ -75,7 +75,7 @@ def section(device: str, *, probes: int, steps: int, layers: bool) -> Section:
         "Time outside products",
         [
             f"`hessent.spectrum` of resnet18-w16, {probes} probes × {steps} steps, {_SAMPLES} samples. The run "
-            f"itself has {_RUN_SAMPLES} samples; seconds of products are those with {_SAMPLES} (from "
+            f"itself has {_RUN_SAMPLES} small samples; seconds of products are those with {_SAMPLES} (from "
             f"{_TIMED_SAMPLES}, in micro-batches of {_MICRO_BATCH}, median of 3) per block, times the columns "
             "of the run. Outside: all that is not `HessianEngine.products`, from the first look to the end; before "
             f"it lie the loss, the choice of the engine and the check of the operator. {_clock_name(device)}",
@@ -103,7 +103,7 @@ def section(device: str, *, probes: int, steps: int, layers: bool) -> Section:
 
 def _run(device: str, blocks: str, probes: int, steps: int) -> tuple[Watched, float]:
     """Make the run, and return what was seen and the seconds outside products."""
-    work = workload(CASES["resnet18-w16"], device, samples=_RUN_SAMPLES)
+    work = workload(_with_images(min(_SIDES)), device, samples=_RUN_SAMPLES)
     clock = _clock(device)
     watched = Watched(clock)
     with _watching(watched):
@@ -139,8 +139,7 @@ def _watching(watched: Watched) -> Iterator[None]:
 
 def _products(device: str, side: int, columns: Counter[Block]) -> float:
     """Return the seconds that these products would take with all samples."""
-    case = dataclasses.replace(CASES["resnet18-w16"], shape=(3, side, side))
-    work = workload(case, device, samples=_TIMED_SAMPLES)
+    work = workload(_with_images(side), device, samples=_TIMED_SAMPLES)
     engine = hessent.operator(_problem(work), memory=room(device)).engine
     clock, total = _clock(device), 0.0
     for block, count in columns.items():
@@ -153,6 +152,10 @@ def _products(device: str, side: int, columns: Counter[Block]) -> float:
             seconds.append(clock() - start)
         total += count * statistics.median(seconds) * _SAMPLES / _TIMED_SAMPLES
     return total
+
+
+def _with_images(side: int) -> Case:
+    return dataclasses.replace(CASES["resnet18-w16"], shape=(3, side, side))
 
 
 def _problem(work: Workload) -> hessent.Problem:
