@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from hessent.arch.registry import build
 
@@ -146,6 +147,48 @@ def _switched_off_and_on(hidden: Tensor) -> Tensor:
     return scale + shift
 
 
+class Square(torch.autograd.Function):
+    """An operation of the user's own, with a backward pass alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return 2 * ctx.saved_tensors[0] * gradient
+
+
+class Between(nn.Module):
+    """Any function between two linear layers."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], outputs: int) -> None:
+        super().__init__()
+        self.first, self.second, self.function = nn.Linear(3, 6), nn.Linear(outputs, 2), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.function(self.first(x)).flatten(1))
+
+
+def _recomputed(hidden: Tensor) -> Tensor:
+    return checkpoint(lambda h: torch.tanh(h) * h, hidden, use_reentrant=False)
+
+
+def _sampled(hidden: Tensor) -> Tensor:
+    places = hidden[:, :4].tanh().view(-1, 1, 2, 2)
+    return functional.grid_sample(hidden.view(-1, 1, 2, 3), places, align_corners=False)
+
+
+def _spectrum(hidden: Tensor) -> Tensor:
+    return torch.view_as_real(torch.fft.rfft(hidden)).pow(3)
+
+
+def _solved(hidden: Tensor) -> Tensor:
+    matrix = hidden[:, :4].view(-1, 2, 2)
+    return torch.linalg.solve(matrix @ matrix.mT + torch.eye(2).to(hidden), hidden[:, 4:, None])
+
+
 def _built(name: str, **options: Any) -> Callable[[], nn.Module]:
     return lambda: build(name, options=options, where="test").model
 
@@ -159,6 +202,15 @@ def _convolutional(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.LazyLinear(3))
 
 
+_BETWEEN: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
+    "custom function": (Square.apply, 6),
+    "checkpointing": (_recomputed, 6),
+    "grid sampling": (_sampled, 2),
+    "Fourier transform": (_spectrum, 8),
+    "linear systems": (_solved, 2),
+    "sorting": (lambda hidden: hidden.sort(dim=1)[0][:, :4].pow(3), 4),
+    "scattering": (lambda h: torch.zeros_like(h).scatter_add_(1, (h > 0).long(), h).pow(3), 6),
+}
 _HOLDS: dict[str, Callable[[Tensor], Tensor]] = {
     "detach": lambda hidden: hidden.detach().exp(),
     "data": lambda hidden: hidden.data.exp(),
@@ -235,6 +287,9 @@ def kinds() -> dict[str, Kind]:
     found += [
         Kind(name, lambda layers=layers: _convolutional(*layers()), "cross-entropy", images, labels)
         for name, layers in _IMAGE_LAYERS.items()
+    ]
+    found += [
+        Kind(name, lambda parts=parts: Between(*parts), "mse", rows, pairs) for name, parts in _BETWEEN.items()
     ]
     found += [
         Kind(name, lambda hold=hold: HeldConstant(hold), "mse", rows, pairs, gradient_is_cut=True)

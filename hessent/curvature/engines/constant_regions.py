@@ -22,7 +22,7 @@ class ConstantRegions(TorchFunctionMode):
     Raises
     ------
     NotImplementedError
-        From an embedding whose gradient is no derivative (`max_norm`, `scale_grad_by_freq`).
+        Where a gradient is no derivative: `max_norm` or `scale_grad_by_freq` of an embedding, a hook on a tensor.
     """
 
     def __enter__(self) -> ConstantRegions:
@@ -31,11 +31,6 @@ class ConstantRegions(TorchFunctionMode):
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
-    def __exit__(self, *details: Any) -> None:
-        """Put forward mode back as it was outside."""
-        super().__exit__(*details)  # type: ignore[no-untyped-call]
-        torch._C._set_fwd_grad_enabled(self._outside)
-
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call a function of torch, or its equal whose tangents end."""
         kwargs = kwargs or {}
@@ -43,6 +38,8 @@ class ConstantRegions(TorchFunctionMode):
             torch._C._set_fwd_grad_enabled(self._outside and args[0])
         if func == _DATA:
             return args[0].detach()
+        if func is torch.Tensor.register_hook:
+            raise NotImplementedError("a hook on a tensor's gradient has no forward derivative")
         if func is functional.embedding:
             return _embedding(*args, **kwargs)
         return func(*args, **kwargs)
