@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -32,7 +33,7 @@ from hessent.eigensolver.settings import SolverSettings, is_exact, joint_probes
 from hessent.pipeline.accuracy import Accuracy, refuse_large_exact, sampled_fraction
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.tensor_probe import probe_tensors
-from hessent.pipeline.vector_places import PlannedVectors, SpillNote, planned_vectors
+from hessent.pipeline.vector_places import PlannedVectors, SpillNotes, planned_vectors
 from hessent.spectra.model import BlockSpectrum, CheckpointInfo, DataInfo, LossInfo, Spectrum, TensorProbe
 
 
@@ -103,6 +104,11 @@ class Measurement:
         self.whole = Block(FULL, tuple(problem.parameters), problem.num_params)
         self._undivided: HessianEngine | None = None
         self._solvers: list[BlockSolver] = []
+        self._spills = SpillNotes(
+            {block.name: self.planned_vectors(block) for block in self.blocks if not self._is_exact(block)},
+            self.settings.overflow.folder,
+            lambda note: self.engine.notify(note),
+        )
 
     def run(self, observer: Observer, *, max_time: float | None = None) -> None:
         """Measure all blocks: operator check, first look, refinement in order of need.
@@ -278,22 +284,29 @@ class Measurement:
         )
 
     def settings_for(self, block: Block) -> SolverSettings:
-        """Settings of one block: those that are sampled keep their vectors at the same time, each in its share."""
-        sampled = [b.size for b in self.blocks if not is_exact(self.settings, b.size, PRODUCTS_PER_BLOCK)]
-        if is_exact(self.settings, block.size, PRODUCTS_PER_BLOCK):
+        """Settings of one block; of one that is sampled, with what it may take of the room for vectors."""
+        if self._is_exact(block):
             return self.settings
-        part, whole = block.size, sum(sampled)
-        overflow = self.settings.overflow.share(part, whole)
-        share = replace(self.settings, basis_memory=self.settings.basis_memory * part // whole, overflow=overflow)
-        note = SpillNote(block.name, self._planned(share, block), overflow.folder, self.engine.notify)
-        return replace(share, overflow=replace(overflow, spilled=note))
+        share = self._share(block)
+        spilled = partial(self._spills.spilled, block.name)
+        return replace(share, overflow=replace(share.overflow, spilled=spilled))
 
     def planned_vectors(self, block: Block) -> PlannedVectors:
         """Return where the vectors of a sampled block go, as far as products are planned."""
-        return self._planned(self.settings_for(block), block)
+        itemsize = self.problem.dtype.itemsize
+        return planned_vectors(self._share(block), block.size, itemsize, PRODUCTS_PER_BLOCK)
 
-    def _planned(self, settings: SolverSettings, block: Block) -> PlannedVectors:
-        return planned_vectors(settings, block.size, self.problem.dtype.itemsize, PRODUCTS_PER_BLOCK)
+    def _is_exact(self, block: Block) -> bool:
+        return is_exact(self.settings, block.size, PRODUCTS_PER_BLOCK)
+
+    def _share(self, block: Block) -> SolverSettings:
+        """Blocks that are sampled keep their vectors at the same time, each in its share of the room for them."""
+        part, whole = block.size, sum(other.size for other in self.blocks if not self._is_exact(other))
+        return replace(
+            self.settings,
+            basis_memory=self.settings.basis_memory * part // whole,
+            overflow=self.settings.overflow.share(part, whole),
+        )
 
 
 def _done(solver: BlockSolver) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -93,36 +93,37 @@ def planned_vectors(settings: SolverSettings, size: int, itemsize: int, spent: i
     return PlannedVectors(each * (in_memory + max(least, 0)), each * on_host, each * in_file)
 
 
-class SpillNote:
-    """Tells, once, that vectors of a block go to a file.
+class SpillNotes:
+    """Tells that vectors go to a file: once for all blocks of which it was planned, and once for each other block.
 
     Parameters
     ----------
-    block : str
-        Name of the block.
-    planned : PlannedVectors
-        Its vectors.
+    planned : mapping of str to PlannedVectors
+        The vectors of every sampled block.
     folder : str or None
         Where the file is.
     notify : callable
-        Told the sentence.
+        Told the sentences.
     """
 
     def __init__(
-        self, block: str, planned: PlannedVectors, folder: str | None, notify: Callable[[str], None]
+        self, planned: Mapping[str, PlannedVectors], folder: str | None, notify: Callable[[str], None]
     ) -> None:
-        self._block, self._planned, self._folder, self._notify = block, planned, folder, notify
-        self._told = False
+        self._planned, self._folder, self._notify = planned, folder, notify
+        self._told: set[str] = set()
 
-    def __call__(self, nbytes: int) -> None:
-        """Take note that `nbytes` more of the file are in use."""
-        if self._told:
+    def spilled(self, block: str, nbytes: int) -> None:
+        """Take note that `nbytes` more of a file are in use for a block."""
+        if block in self._told:
             return
-        self._told = True
-        # A block that needs more products than were planned can get here too.
-        planned = self._planned
-        filed = planned.file or nbytes
+        planned = {name: vectors for name, vectors in self._planned.items() if vectors.file > 0}
+        if block not in planned:  # it needs more products than were planned
+            planned = {block: replace(self._planned[block], file=nbytes)}
+        self._told |= planned.keys()
+        names = f"'{block}'" if len(planned) == 1 else f"{len(planned):,} blocks"
+        total = sum(vectors.total for vectors in planned.values())
+        filed = sum(vectors.file for vectors in planned.values())
         self._notify(
-            f"vectors of '{self._block}' ({size_text(planned.total - planned.file + filed)}) exceed --memory: "
+            f"vectors of {names} ({size_text(total)}) exceed --memory: "
             f"{size_text(filed)} of them are kept in a file in {self._folder}"
         )

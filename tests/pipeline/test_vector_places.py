@@ -17,7 +17,7 @@ from hessent.eigensolver.overflow import Overflow
 from hessent.eigensolver.settings import LEAST_ROOM, SolverSettings
 from hessent.pipeline import vector_places
 from hessent.pipeline.observer import Silent
-from hessent.pipeline.vector_places import SpillNote, lies_in_memory, overflow_for, planned_vectors
+from hessent.pipeline.vector_places import PlannedVectors, SpillNotes, lies_in_memory, overflow_for, planned_vectors
 from hessent.report.schema import load_schema
 
 CPU = torch.device("cpu")
@@ -84,19 +84,35 @@ def test_few_vectors_stay_in_memory():
     assert (planned.memory, planned.host, planned.file) == (LEAST_ROOM * 4000, 0, 0)
 
 
-def test_the_file_is_told_of_once():
+GIB = 2**30
+
+
+def told_of(planned, *spills):
     told = []
-    planned = vector_places.PlannedVectors(2**30, 0, 3 * 2**30)
-    note = SpillNote("full", planned, "scratch", told.append)
-    note(2**20)
-    note(2**20)
-    assert told == ["vectors of 'full' (4.0 GiB) exceed --memory: 3.0 GiB of them are kept in a file in scratch"]
+    notes = SpillNotes(planned, "scratch", told.append)
+    for block in spills:
+        notes.spilled(block, GIB)
+    return told
+
+
+def test_the_file_is_told_of_once():
+    assert told_of(
+        {"conv": PlannedVectors(GIB, 0, 0), "full": PlannedVectors(GIB, 0, 3 * GIB)}, "full", "full"
+    ) == ["vectors of 'full' (4.0 GiB) exceed --memory: 3.0 GiB of them are kept in a file in scratch"]
+
+
+def test_all_planned_blocks_share_a_note():
+    planned = {name: PlannedVectors(GIB, GIB, GIB) for name in ("conv", "fc", "full")}
+    assert told_of(planned, "fc", "full", "conv") == [
+        "vectors of 3 blocks (9.0 GiB) exceed --memory: 3.0 GiB of them are kept in a file in scratch"
+    ]
 
 
 def test_more_vectors_than_were_planned_are_told_of_too():
-    told = []
-    SpillNote("full", vector_places.PlannedVectors(2**30, 0, 0), "scratch", told.append)(2**30)
-    assert told == ["vectors of 'full' (2.0 GiB) exceed --memory: 1.0 GiB of them are kept in a file in scratch"]
+    planned = {"conv": PlannedVectors(GIB, 0, 0), "full": PlannedVectors(GIB, 0, 3 * GIB)}
+    assert told_of(planned, "full", "conv", "conv")[1:] == [
+        "vectors of 'conv' (2.0 GiB) exceed --memory: 1.0 GiB of them are kept in a file in scratch"
+    ]
 
 
 @pytest.mark.usefixtures("on_disk")
