@@ -191,10 +191,11 @@ CANDIDATES = (
             ours=True,
             needs_cuda=name == "replayed",
             together=name != "retained",
+            blocks=name not in ("batched", "forward"),  # with one vector per block there is nothing to batch
         )
         for name in ENGINES
     ),
-    Candidate("double backward, afresh", plain),
+    Candidate("double backward, afresh", plain, blocks=False),  # for blocks it is what hessian-eigenthings does
     Candidate("hessian-eigenthings", hessian_eigenthings, module="hessian_eigenthings"),
     Candidate("curvlinops", curvlinops, module="curvlinops", together=True),
     Candidate("curvlinops, one by one", curvlinops_alone, module="curvlinops", blocks=False),

@@ -64,8 +64,7 @@ def quadratures(diagonal: Float64Array, starts: Float64Array, steps: int) -> tup
         w = diagonal[:, None] * q
         alphas[:, step] = (q * w).sum(axis=0)
         done = basis[:, : step + 1]
-        for _ in range(2):
-            w -= (done.transpose(0, 2, 1) @ (done @ w.T[:, :, None]))[:, :, 0].T
+        w -= (done.transpose(0, 2, 1) @ (done @ w.T[:, :, None]))[:, :, 0].T
         betas[:, step] = np.linalg.norm(w, axis=0)
         q = w / betas[:, step]
     tridiagonal = np.zeros((count, steps, steps))
