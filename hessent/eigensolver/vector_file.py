@@ -1,4 +1,7 @@
-"""A temporary file that vectors are mapped from: nothing is left of it when the process ends, however it ends."""
+"""A temporary file that vectors are mapped from: nothing is left of it when the process ends, however it ends.
+
+What the system keeps of it in memory is cache, which it gives up as soon as memory is wanted elsewhere.
+"""
 
 from __future__ import annotations
 
