@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from benchmarks.figures import Bar, Spread, interleave, ratios
 from benchmarks.live_storages import LiveStorages
-from benchmarks.plain_quadrature import functionals, quadratures
+from benchmarks.plain_quadrature import functionals, gauss_rules, recurrences
 from benchmarks.sections import Section
 
 
@@ -117,7 +117,7 @@ def test_what_autograd_keeps_counts_until_the_graph_is_gone():
 def test_plain_quadrature_of_as_many_steps_as_eigenvalues_is_exact():
     eigenvalues = torch.tensor([-1.0, 0.5, 2.0, 4.0, 7.0], dtype=torch.float64).numpy()
     starts = torch.ones(5, 3, dtype=torch.float64).numpy()  # every eigenvector weighs the same
-    nodes, weights = quadratures(eigenvalues, starts, 5)
+    nodes, weights = gauss_rules(*recurrences(eigenvalues, starts, 5), 5)
     for node, weight in zip(nodes, weights, strict=True):
         assert functionals(node, 5 * weight, 5)["trace"] == pytest.approx(eigenvalues.sum(), rel=1e-12)
         assert functionals(node, 5 * weight, 5)["abs_trace"] == pytest.approx(abs(eigenvalues).sum(), rel=1e-10)

@@ -39,8 +39,8 @@ def plain_quadrature(spectrum: KnownSpectrum, budget: int, seed: int) -> dict[st
     return functionals(theta, weight, spectrum.size)
 
 
-def quadratures(diagonal: Float64Array, starts: Float64Array, steps: int) -> tuple[Float64Array, Float64Array]:
-    """Return nodes and weights, each (p, steps), of p recurrences on diag(λ) that share their passes.
+def recurrences(diagonal: Float64Array, starts: Float64Array, steps: int) -> tuple[Float64Array, Float64Array]:
+    """Return coefficients (p, steps) and (p, steps − 1) of p recurrences on diag(λ) that share their passes.
 
     Parameters
     ----------
@@ -49,11 +49,6 @@ def quadratures(diagonal: Float64Array, starts: Float64Array, steps: int) -> tup
     starts : Float64Array
         Start vectors as columns, shape (n, p).
     steps : int
-
-    Returns
-    -------
-    tuple of Float64Array
-        Weights sum to 1 per start vector.
     """
     size, count = starts.shape
     q = starts / np.linalg.norm(starts, axis=0)
@@ -67,10 +62,15 @@ def quadratures(diagonal: Float64Array, starts: Float64Array, steps: int) -> tup
         w -= (done.transpose(0, 2, 1) @ (done @ w.T[:, :, None]))[:, :, 0].T
         betas[:, step] = np.linalg.norm(w, axis=0)
         q = w / betas[:, step]
-    tridiagonal = np.zeros((count, steps, steps))
-    inner, next_to = np.arange(steps), np.arange(steps - 1)
-    tridiagonal[:, inner, inner] = alphas
-    tridiagonal[:, next_to, next_to + 1] = tridiagonal[:, next_to + 1, next_to] = betas[:, :-1]
+    return alphas, betas[:, :-1]
+
+
+def gauss_rules(alphas: Float64Array, betas: Float64Array, steps: int) -> tuple[Float64Array, Float64Array]:
+    """Return nodes and weights (p, steps) of the first steps of p recurrences; weights sum to 1 for each."""
+    tridiagonal = np.zeros((len(alphas), steps, steps))
+    inner, before = np.arange(steps), np.arange(steps - 1)
+    tridiagonal[:, inner, inner] = alphas[:, :steps]
+    tridiagonal[:, before, before + 1] = tridiagonal[:, before + 1, before] = betas[:, : steps - 1]
     nodes, vectors = np.linalg.eigh(tridiagonal)
     return nodes, vectors[:, 0] ** 2
 
