@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hessent.curvature.engines.linear_program import LinearProgram, Recorder
+from hessent.curvature.engines.linear_program import LinearProgram
+from hessent.curvature.engines.recorder import Recorder
 
 MATRIX = torch.arange(12.0).reshape(3, 4)
 

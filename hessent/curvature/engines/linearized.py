@@ -21,8 +21,9 @@ from torch.func import grad, jvp
 from hessent.curvature.blocks import Block
 from hessent.curvature.engines.double_backward import DoubleBackward
 from hessent.curvature.engines.functional_loss import FunctionalLoss, quiet_transforms
-from hessent.curvature.engines.linear_program import LinearProgram, Recorder
+from hessent.curvature.engines.linear_program import LinearProgram
 from hessent.curvature.engines.micro_batch import MicroBatch, unflatten
+from hessent.curvature.engines.recorder import Recorder
 from hessent.curvature.problem import Problem, exact_derivatives
 
 
