@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.clocks import clock_name
+from benchmarks.costs import DEVIATION, against, best, chosen_by_default, measured, row
 from benchmarks.figures import Bar, Spread
 from benchmarks.models import CASES, workload
-from benchmarks.product_cost import DEVIATION, against, best, chosen_by_default, measured, row
 from benchmarks.sections import Section
 
 _SHARE = 2  # of the case's batch: some tools take minutes for all blocks of a full one
@@ -26,7 +27,7 @@ def section(device: str, names: Sequence[str], *, rounds: int) -> Section:
         "All layer blocks once",
         [
             f"One product with the diagonal block of every layer, cost of all together in plain gradients of the "
-            f"same batch, one vector per block; L/2 is the bar. {DEVIATION}",
+            f"same batch, one vector per block; L/2 is the bar. {clock_name(device)} {DEVIATION}",
             "Tools without block products (PyHessian) are missing; hessian-eigenthings filters by parameter, "
             "curvlinops takes block sizes. Calls of more than 5 s take part in 2 rounds.",
         ],

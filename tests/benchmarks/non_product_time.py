@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from unittest import mock
 
 import torch
 from benchmarks.candidates import room
+from benchmarks.clocks import clock_for, clock_name
 from benchmarks.figures import Bar, Spread
 from benchmarks.models import CASES, Case, Workload, workload
 from benchmarks.sections import Section
@@ -78,7 +78,7 @@ def section(device: str, *, probes: int, steps: int, layers: bool) -> Section:
             f"itself has {_RUN_SAMPLES} small samples; seconds of products are those with {_SAMPLES} (from "
             f"{_TIMED_SAMPLES}, in micro-batches of {_MICRO_BATCH}, median of 3) per block, times the columns "
             "of the run. Outside: all that is not `HessianEngine.products`, from the first look to the end; before "
-            f"it lie the loss, the choice of the engine and the check of the operator. {_clock_name(device)}",
+            f"it lie the loss, the choice of the engine and the check of the operator. {clock_name(device)}",
         ],
     )
     for blocks in ("full", "layer") if layers else ("full",):
@@ -104,7 +104,7 @@ def section(device: str, *, probes: int, steps: int, layers: bool) -> Section:
 def _run(device: str, blocks: str, probes: int, steps: int) -> tuple[Watched, float]:
     """Make the run, and return what was seen and the seconds outside products."""
     work = workload(_with_images(min(_SIDES)), device, samples=_RUN_SAMPLES)
-    clock = _clock(device)
+    clock = clock_for(device)
     watched = Watched(clock)
     with _watching(watched):
         hessent.spectrum(
@@ -141,7 +141,7 @@ def _products(device: str, side: int, columns: Counter[Block]) -> float:
     """Return the seconds that these products would take with all samples."""
     work = workload(_with_images(side), device, samples=_TIMED_SAMPLES)
     engine = hessent.operator(_problem(work), memory=room(device)).engine
-    clock, total = _clock(device), 0.0
+    clock, total = clock_for(device), 0.0
     for block, count in columns.items():
         requests = [(block, work.columns([block], 1)[0])]
         engine.products(requests)  # graphs are built in the first pass
@@ -162,19 +162,3 @@ def _problem(work: Workload) -> hessent.Problem:
     inputs, targets = torch.split(work.inputs, _MICRO_BATCH), torch.split(work.targets, _MICRO_BATCH)
     batches = list(zip(inputs, targets, strict=True))
     return hessent.Problem(work.model, work.case.loss, batches, device=work.device)
-
-
-def _clock(device: str) -> Callable[[], float]:
-    """Return processor time on the CPU, where other programs then do not count; else the time of the wall."""
-    if device == "cpu":
-        return time.process_time
-
-    def synchronised() -> float:
-        torch.cuda.synchronize()
-        return time.perf_counter()
-
-    return synchronised
-
-
-def _clock_name(device: str) -> str:
-    return "Seconds of the processor." if device == "cpu" else "Seconds of the wall."
