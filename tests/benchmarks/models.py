@@ -113,16 +113,16 @@ CASES = {
     case.name: case
     for case in (
         Case("resnet18-w16", "resnet18", _CIFAR | {"width": 16}, (3, 32, 32), 10, {"cpu": 16, "cuda": 1024}),
-        Case("vit-small", "vit", _IMAGES | {"width": 128, "depth": 6}, (3, 32, 32), 10, {"cpu": 4, "cuda": 512}),
+        Case("vit-small", "vit", _IMAGES | {"width": 128, "depth": 6}, (3, 32, 32), 10, {"cpu": 8, "cuda": 512}),
         Case(
             "gpt-small",
             "gpt",
             {"vocab": 512, "context": 64, "width": 128, "depth": 6},
             (64,),
             512,
-            {"cpu": 8, "cuda": 512},
+            {"cpu": 16, "cuda": 512},
         ),
-        Case("resnet18-w64", "resnet18", _CIFAR | {"width": 64}, (3, 32, 32), 10, {"cpu": 4, "cuda": 512}),
+        Case("resnet18-w64", "resnet18", _CIFAR | {"width": 64}, (3, 32, 32), 10, {"cpu": 8, "cuda": 512}),
         Case("vit-b16", "vit_base_patch16_224", {"classes": 1000}, (3, 224, 224), 1000, {"cpu": 1, "cuda": 64}),
         Case("gpt-124m", "gpt2", {}, (1024,), 50257, {"cpu": 1, "cuda": 4}),
     )

@@ -29,7 +29,7 @@ def section(device: str, names: Sequence[str], *, rounds: int, vectors: int) -> 
             f"Cost per vector in plain gradients of the same batch (forward and backward, default attention "
             f"kernels), median (least–greatest) of the rounds; {vectors} vectors per call where that shares work, "
             f"else one. {clock_name(device)} {DEVIATION}",
-            "PyHessian keeps its graph where the data is one batch, as here; with a loader it builds one per vector.",
+            "PyHessian keeps its graph where the data is one batch, as here; with a loader it builds one a vector.",
         ],
     )
     for name in names:
