@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from hessent.curvature.attention import ExactAttention
 from hessent.curvature.containers import map_tensors, num_samples
 from hessent.curvature.losses import Loss, resolve_loss
 from hessent.curvature.prefetch import prefetched
@@ -192,9 +193,9 @@ def _pinned(batch: tuple[Any, Any]) -> tuple[Any, Any]:
 def exact_derivatives(model: nn.Module) -> Iterator[None]:
     """Hold every setting under which second derivatives exist and are exact.
 
-    Attention runs on the math backend (the fused ones have no second derivative), recurrent layers outside
-    cuDNN (its kernels have no double backward), matrix products outside tf32.  It must surround the whole
-    product: forward and both backward passes.
+    Attention runs on the math backend (the fused ones have no second derivative) or, where that would keep much
+    memory, on the package's own; recurrent layers outside cuDNN (its kernels have no double backward), matrix
+    products outside tf32.  It must surround the whole product: forward and both backward passes.
     """
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
@@ -202,7 +203,7 @@ def exact_derivatives(model: nn.Module) -> Iterator[None]:
     try:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.enabled = cudnn and not recurrent
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH), ExactAttention():
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32

@@ -1,0 +1,233 @@
+"""Attention of which a gradient graph keeps nothing of T x T per head, and its place in any model.
+
+Of torch's composed operations a gradient graph keeps three tensors of the size of the probabilities per layer, and
+a second backward pass makes nine more; for long sequences nothing else counts.  Here the graph keeps q, k, v and
+the gradient that comes from above, and every pass tells the probabilities again, piece by piece
+(`attention_pieces`).
+
+Inside torch.func's transforms and in forward mode torch's own attention serves.  Vectors that are batched in one
+backward pass are looped over.  Third derivatives are right, in memory like that of torch's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function, forward_ad
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from hessent.curvature import attention_pieces as pieces
+from hessent.curvature.attention_pieces import Setting
+
+# Entries of P, all heads together (4 MiB in float32), up to which torch's own attention serves.
+_SMALL = 2**20
+
+_ORDINARY = (Tensor, nn.Parameter)
+_torchs: Callable[..., Tensor] = functional.scaled_dot_product_attention
+_unpack_dual: Callable[[Tensor], Any] = forward_ad.unpack_dual
+_broadcast: Callable[..., tuple[int, ...]] = torch.broadcast_shapes
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Return softmax(scale q kᵀ + mask) v, any times differentiable; arguments as torch's function has them.
+
+    Parameters
+    ----------
+    query, key, value : Tensor
+        Shapes (…, T, E), (…, S, E), (…, S, F); leading dimensions are broadcast.
+    attn_mask : Tensor, optional
+        Boolean (True takes part) or additive, broadcast to (…, T, S).
+    dropout_p : float
+        Probability of dropping an entry of P.
+    is_causal : bool
+        Whether row i sees keys 0 … i only.
+    scale : float, optional
+        1 / √E if not given.
+    enable_gqa : bool
+        Whether several query heads share a key head.
+
+    Returns
+    -------
+    Tensor
+        Shape (…, T, F); zero in rows that see no key.
+
+    Raises
+    ------
+    RuntimeError
+        From torch, if the arguments do not fit each other.
+    """
+    others = dropout_p or enable_gqa or (is_causal and attn_mask is not None)
+    leading = None if others else _leading(query, key, value, attn_mask)
+    if leading is None:
+        return _torchs(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+    padded = (1,) * (2 - len(leading)) + leading  # samples, heads
+    operands = (
+        part.expand(leading + part.shape[-2:]).view(padded + part.shape[-2:]) for part in (query, key, value)
+    )
+    mask = None if attn_mask is None else attn_mask.expand(*padded, query.shape[-2], key.shape[-2])
+    outputs = _attended(*operands, mask, is_causal, query.shape[-1] ** -0.5 if scale is None else scale)
+    return outputs.view(leading + outputs.shape[-2:])
+
+
+def _leading(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[int, ...] | None:
+    """Broadcast the leading dimensions of all operands; None where torch's own attention serves."""
+    operands = (query, key, value) if mask is None else (query, key, value, mask)
+    if torch._C._are_functorch_transforms_active() or not all(_is_plain(part, query) for part in operands):
+        return None
+    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        return None
+    try:
+        leading = tuple(_broadcast(query.shape[:-2], key.shape[:-2], value.shape[:-2]))
+        scores = (*leading, query.shape[-2], key.shape[-2])
+        fits = mask is None or (not mask.requires_grad and tuple(_broadcast(mask.shape, scores)) == scores)
+    except RuntimeError:  # torch's own says best what is wrong
+        return None
+    return leading if fits and len(leading) <= 2 and math.prod(scores) > _SMALL else None
+
+
+def _is_plain(operand: Tensor, query: Tensor) -> bool:
+    """Tell whether an operand is an ordinary tensor of the query's kind, without a forward derivative."""
+    return (
+        type(operand) in _ORDINARY
+        and operand.layout == torch.strided
+        and not operand.is_nested
+        and operand.device == query.device
+        and ((operand.dtype == query.dtype and operand.dim() >= 2) or operand.dtype == torch.bool)
+        and query.dtype in (torch.float32, torch.float64)
+        and not torch.is_autocast_enabled(query.device.type)
+        and not _is_batch(operand)
+        and _unpack_dual(operand).tangent is None
+    )
+
+
+def _is_batch(*vectors: Tensor) -> bool:
+    """Tell whether a tensor stands for one of a batch, under vmap or a batched backward pass."""
+    try:
+        for vector in vectors:
+            vector.untyped_storage()
+    except NotImplementedError:  # a wrapper has no storage of its own
+        return True
+    return False
+
+
+class ExactAttention(TorchFunctionMode):
+    """While entered, `attention` stands in for torch's scaled_dot_product_attention, in any model."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of torch, or its stand-in."""
+        if func is _torchs:
+            func = attention
+        elif func is functional.multi_head_attention_forward and all(kind in _ORDINARY for kind in types):
+            func = _multi_head
+        return func(*args, **(kwargs or {}))
+
+
+def _rebound(function: Any, **names: Any) -> Any:
+    """Copy a Python function, with some of the global names that it uses replaced."""
+    known = {**function.__globals__, **names}
+    copied = FunctionType(function.__code__, known, function.__name__, function.__defaults__, function.__closure__)
+    copied.__kwdefaults__ = function.__kwdefaults__
+    return copied
+
+
+# A mode does not see the calls inside a function that it was called for, so this one gets the stand-in by name.
+_multi_head = _rebound(
+    functional.multi_head_attention_forward,
+    scaled_dot_product_attention=attention,
+    has_torch_function=lambda operands: False,
+)
+
+
+class _Attended(Function):
+    """q, k, v (samples, heads, T or S, E or F) to O."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float
+    ) -> Tensor:
+        ctx.save_for_backward(q, k, v, mask)
+        ctx.setting = causal, scale
+        return pieces.attended((q, k, v), Setting(mask, causal, scale))
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, mask = ctx.saved_tensors
+        gradients = _looped("gradients") if _is_batch(g) else _gradients
+        return *gradients(q, k, v, g, mask, *ctx.setting), None, None, None
+
+
+class _Gradients(Function):
+    """q, k, v, g to dQ, dK, dV."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, g: Tensor, mask: Tensor | None, causal: bool, scale: float
+    ) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(q, k, v, g, mask)
+        ctx.setting = causal, scale
+        return pieces.gradients((q, k, v, g), Setting(mask, causal, scale))
+
+    @staticmethod
+    def backward(ctx: Any, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, g, mask = ctx.saved_tensors
+        operands, setting = (q, k, v, g, a, b, c), Setting(mask, *ctx.setting)
+        found: tuple[Tensor, ...]
+        if _is_batch(a, b, c):
+            found = _looped("products")(*operands, *setting)
+        elif torch.is_grad_enabled():  # a third derivative is wanted
+            parts = pieces.piece_products(pieces.whole_piece(q, k), operands, setting)
+            found = tuple(part.view(of.shape) for part, of in zip(parts, operands, strict=False))
+        else:
+            found = pieces.products(operands, setting)
+        return *found, None, None, None
+
+
+_attended: Callable[..., Tensor] = _Attended.apply
+_gradients: Callable[..., tuple[Tensor, ...]] = _Gradients.apply
+
+# torch loops over a batch for operations that it knows without a rule for batches.  Each vector is work enough, and
+# all at once would be memory too much.
+_library: Any = torch.library.Library("hessent", "FRAGMENT")  # type: ignore[no-untyped-call]
+
+
+def _register(name: str, operands: str, results: str, function: Callable[[Sequence[Tensor], Setting], Any]) -> None:
+    tensors = "".join(f"Tensor {operand}, " for operand in operands.split())
+    _library.define(f"{name}({tensors}Tensor? mask, bool causal, float scale) -> ({results})")
+
+    def call(*arguments: Any) -> Any:
+        return function(arguments[:-3], Setting(*arguments[-3:]))
+
+    _library.impl(name, call, "CompositeExplicitAutograd")
+
+
+_register("attention_gradients", "q k v g", "Tensor, Tensor, Tensor", pieces.gradients)
+_register("attention_products", "q k v g a b c", "Tensor, Tensor, Tensor, Tensor", pieces.products)
+
+
+def _looped(name: str) -> Callable[..., tuple[Tensor, ...]]:
+    """Return `gradients` or `products` for batched vectors.
+
+    Raises
+    ------
+    NotImplementedError
+        If a graph is wanted of them.
+    """
+    if torch.is_grad_enabled():
+        raise NotImplementedError("a batched backward pass through attention keeps no graph")
+    operation: Callable[..., tuple[Tensor, ...]] = getattr(torch.ops.hessent, f"attention_{name}")
+    return operation
