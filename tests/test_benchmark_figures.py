@@ -2,14 +2,9 @@
 
 import itertools
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from benchmarks.figures import Bar, Spread, interleave, ratios
 from benchmarks.live_storages import LiveStorages
 from benchmarks.plain_quadrature import functionals, gauss_rules, recurrences
