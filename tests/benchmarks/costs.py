@@ -33,6 +33,7 @@ DEVIATION = (
 UNIT, UNIT_MATH = "gradient", "gradient, math attention"
 _PATIENCE = 5.0  # seconds; slower calls take part in a few rounds only
 _FEW = 2
+_LONG = 1.0  # seconds; calls that long are warmed up by one
 _COMPARED = 2  # columns held against the reference
 _UNIT_REPEATS = 3  # gradients per round, so that the unit is no noisier than what it measures
 
@@ -190,7 +191,7 @@ def _warmed_up(
         start = clock()
         products = _multiplied(multiply, columns)
         seconds = clock() - start
-        if seconds > _PATIENCE:
+        if seconds > _LONG:
             break
     return partial(_multiplied, multiply, columns), products, seconds
 

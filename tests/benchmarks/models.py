@@ -120,7 +120,7 @@ CASES = {
             {"vocab": 512, "context": 64, "width": 128, "depth": 6},
             (64,),
             512,
-            {"cpu": 16, "cuda": 512},
+            {"cpu": 8, "cuda": 512},
         ),
         Case("resnet18-w64", "resnet18", _CIFAR | {"width": 64}, (3, 32, 32), 10, {"cpu": 8, "cuda": 512}),
         Case("vit-b16", "vit_base_patch16_224", {"classes": 1000}, (3, 224, 224), 1000, {"cpu": 1, "cuda": 64}),
