@@ -27,8 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*performance drop:UserWarning")
 def everywhere(monkeypatch):
     """Short sequences too take the way of long ones, in pieces of a few rows."""
     monkeypatch.setattr(module, "_SMALL", 0)
-    monkeypatch.setattr(pieces, "_ROOM", {"cpu": 40})
-    monkeypatch.setattr(pieces, "_CAUSAL_ROWS", 3)
+    monkeypatch.setattr(pieces, "_LIMITS", {"cpu": (40, 3)})
 
 
 @pytest.fixture
@@ -301,7 +300,7 @@ PROBABILITIES = 4 * HEADS * LENGTH * LENGTH  # bytes of one sample's, 512 KiB
 def tight(monkeypatch):
     """Pieces of a sixteenth of a sample's probabilities."""
     monkeypatch.setattr(module, "_SMALL", 0)
-    monkeypatch.setattr(pieces, "_ROOM", {"cpu": PROBABILITIES // 4 // 16})
+    monkeypatch.setattr(pieces, "_LIMITS", {"cpu": (PROBABILITIES // 4 // 16, LENGTH)})
 
 
 def live(function, options, unit):
