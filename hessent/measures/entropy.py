@@ -16,18 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hessent.estimate import Estimate
-from hessent.measures.functionals import (
-    ONLY_TRACE,
-    Functional,
-    SpectralFunction,
-    SpectralSums,
-    absolute,
-    absolute_log,
-    extremes,
-    only_trace,
-    through,
-)
+from hessent.measures.functionals import ONLY_TRACE, Functional, SpectralSums, extremes, only_trace, through
 from hessent.measures.ratios import ratios, relative_tau
+from hessent.measures.spectral_functions import SpectralFunction, absolute, absolute_log
 from hessent.spectra.model import BlockSpectrum
 
 Float64Array = NDArray[np.float64]

@@ -27,10 +27,11 @@ import numpy as np
 from hessent.estimate import Estimate
 from hessent.measures.condition import condition_from_gap, damped_ratio
 from hessent.measures.entropy import entropy_from_gap, entropy_gap, gap_from_zeros, gap_terms, rank_from_gap
-from hessent.measures.functionals import absolute, identity, through
+from hessent.measures.functionals import through
 from hessent.measures.jackknife import Jackknife, jackknife
 from hessent.measures.left_out import spectra_without_groups, traces_without_groups
 from hessent.measures.ratios import relative_tau
+from hessent.measures.spectral_functions import absolute, identity
 from hessent.measures.weighted_spectrum import WeightedSpectrum
 from hessent.spectra.model import BlockSpectrum
 

@@ -11,15 +11,11 @@ the sum of d·w over the probes lies below the 99.99 % point of χ² with one de
 Ritz vectors of the probes were compared, it must also be among the values at which they agree: copies of one
 eigenvalue show each probe another vector, however small their weights happen to be.
 
-**Radau rules** with a node prescribed at τ enclose the mass beyond τ (Chebyshev–Markov–Stieltjes): the weight of
-nodes strictly beyond τ is a lower bound, with the weight at τ added an upper bound.
-
 Numbers here are dimensionless after division by the block's scale; see `scale_of`.
 
 References
 ----------
 G. H. Golub and G. Meurant, *Matrices, Moments and Quadrature with Applications*, 2010, sections 3 and 6.
-G. H. Golub, "Some modified matrix eigenvalue problems", SIAM Review 15, 1973 (the Radau modification).
 """
 
 from __future__ import annotations
@@ -187,48 +183,3 @@ def _is_among(simple: Float64Array, rule: Rule, node: int) -> bool:
     """Whether a node is one of the values known to be simple, as far as its residual tells."""
     centre = rule.nodes[node]
     return bool((np.abs(simple - centre) <= _reach(centre, rule.residuals[node : node + 1])).any())
-
-
-def mass_beyond(alphas: Float64Array, betas: Float64Array, threshold: float) -> tuple[float, float]:
-    """Enclose a probe's spectral mass above `threshold` by the Gauss–Radau rule with a node there.
-
-    Parameters
-    ----------
-    alphas : Float64Array
-        Diagonal, shape (m,).
-    betas : Float64Array
-        Off-diagonals with the last residual norm appended, shape (m,).
-    threshold : float
-        The prescribed node τ, in the unit of the coefficients.
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper bound on the share of the mass at λ > τ; equal where the recurrence closed. Rigorous up to
-        rounding.
-    """
-    length = steps_taken(betas)
-    last = betas[length - 1]
-    if last == 0.0:  # the Krylov space is invariant: the Gauss rule is the measure itself
-        nodes, vectors = scipy.linalg.eigh_tridiagonal(alphas[:length], betas[: length - 1])
-        above = float((vectors[0] ** 2)[nodes > threshold].sum())
-        return above, above
-    nodes, vectors = scipy.linalg.eigh_tridiagonal(
-        np.append(alphas[:length], _radau_diagonal(alphas[:length], betas[:length], threshold)), betas[:length]
-    )
-    weights = vectors[0] ** 2
-    prescribed = int(np.argmin(np.abs(nodes - threshold)))
-    above = float(weights[prescribed + 1 :].sum())
-    return above, min(above + float(weights[prescribed]), 1.0)
-
-
-def _radau_diagonal(alphas: Float64Array, betas: Float64Array, threshold: float) -> float:
-    """The last diagonal entry that makes `threshold` an eigenvalue of the bordered tridiagonal matrix.
-
-    α̂ = τ + β_m² eᵀ(T − τ)⁻¹e, by the stable recurrence of the pivots of T − τ.
-    """
-    pivot = alphas[0] - threshold
-    tiny = np.finfo(np.float64).tiny ** 0.5
-    for alpha, beta in zip(alphas[1:], betas, strict=False):
-        pivot = alpha - threshold - beta**2 / (pivot if pivot != 0.0 else tiny)
-    return float(threshold + betas[-1] ** 2 / (pivot if pivot != 0.0 else tiny))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hessent.estimate import Estimate
 from hessent.measures.beta_law import counts_beyond
 from hessent.measures.functionals import ONLY_TRACE, extremes, only_trace, scale_of
-from hessent.measures.quadrature import mass_beyond
+from hessent.measures.radau import mass_beyond
 from hessent.spectra.model import BlockSpectrum
 
 Float64Array = NDArray[np.float64]

@@ -23,13 +23,12 @@ from hessent.measures.functionals import (
     Functional,
     SpectralSums,
     Spread,
-    absolute,
     extremes,
-    identity,
     only_trace,
     scale_of,
     t_quantile,
 )
+from hessent.measures.spectral_functions import absolute, identity
 from hessent.spectra.model import BlockSpectrum
 
 _ROUNDING = 1e-12  # relative; of a few hundred float64 recurrence steps and the eigenvalues of their matrix

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hessent.measures.functionals import SpectralFunction
+from hessent.measures.spectral_functions import SpectralFunction
 
 Float64Array = NDArray[np.float64]
 

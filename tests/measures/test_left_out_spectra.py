@@ -15,9 +15,9 @@ from grouped_matrices import (
 from oracles import network_like
 from small_matrices import exact_block
 
-from hessent.measures.functionals import absolute, absolute_log, identity
 from hessent.measures.left_out import spectra_without_groups, traces_without_groups
 from hessent.measures.quadrature import gauss_rules, with_exact_weights
+from hessent.measures.spectral_functions import absolute, absolute_log, identity
 from hessent.measures.weighted_spectrum import WeightedSpectrum
 from hessent.spectra.model import DataGroups
 

@@ -6,8 +6,15 @@ from oracles import network_like
 from small_matrices import dense_lanczos, sampled_block, spectral_weights
 
 from hessent.measures.beta_law import counts_beyond
-from hessent.measures.quadrature import mass_beyond
+from hessent.measures.quadrature import gauss_rule
+from hessent.measures.radau import mass_beyond, rules_with_zero
 from hessent.measures.ratios import ratios, tau
+from hessent.spectra.model import ProbeRuns
+
+
+def runs(alphas, betas):
+    """One probe's recurrence, all m betas given."""
+    return ProbeRuns(alphas[None], betas[None, :-1], betas[-1:], np.zeros(0))
 
 ROUNDING = 1e-9
 
@@ -123,3 +130,31 @@ def test_brackets_of_sampled_blocks_hold_the_exact_ratios(tau_rel):
         for name, share in truth.items():
             held[name] += found[name].low - ROUNDING <= share <= found[name].high + ROUNDING
     assert min(held.values()) >= 54  # 97.5 % of 60, less three standard deviations
+
+
+@pytest.mark.parametrize("steps", [1, 2, 6])
+@pytest.mark.parametrize("unit", [1e-20, 1.0, 1e20])
+def test_a_rule_with_a_node_at_zero_integrates_polynomials_up_to_degree_2m(steps, unit):
+    rng = np.random.default_rng(steps)
+    values, start = rng.uniform(-1, 1.3, 60), rng.standard_normal(60)
+    mass = spectral_weights(np.eye(60), start)
+    alphas, betas, _ = dense_lanczos(values, start, steps)
+    (rule,) = rules_with_zero(runs(unit * alphas, unit * betas), steps)
+    assert np.abs(rule.nodes).min() <= 1e-12 * unit
+    assert len(rule.nodes) == steps + 1
+    assert rule.weights.sum() == pytest.approx(1.0, rel=1e-12)
+    for degree in range(2 * steps + 1):
+        exact = float((mass * values**degree).sum())
+        found = float((rule.weights * (rule.nodes / unit) ** degree).sum())
+        assert found == pytest.approx(exact, rel=1e-10, abs=1e-13)
+
+
+def test_where_a_gauss_node_lies_at_zero_or_the_recurrence_closed_it_is_the_gauss_rule():
+    values = np.r_[-1.0, 0.0, 1.0]
+    closed = dense_lanczos(values, np.ones(3), 3)
+    (rule,) = rules_with_zero(runs(closed[0], np.r_[closed[1][:2], 0.0]), 3)
+    assert rule.nodes == pytest.approx(values, abs=1e-12)
+    even = np.r_[-np.linspace(0.1, 1.0, 20), np.linspace(0.1, 1.0, 20)]  # odd rules of it have a node at zero
+    alphas, betas, _ = dense_lanczos(even, np.ones(40), 5)
+    (rule,) = rules_with_zero(runs(alphas, betas), 5)
+    assert rule.nodes == pytest.approx(gauss_rule(alphas, betas, 5).nodes, abs=1e-12)

@@ -20,22 +20,29 @@ def bulk():
     return np.linspace(-0.8, 1.2, 400)
 
 
+def largest_of(block):
+    return max(abs(block.lambda_max[0]), abs(block.lambda_min[0]))
+
+
 def sums_per_probe(block, functions, steps):
-    """Σ f over the complement by each probe's Gauss rules of steps − 5 … steps nodes, averaged. Shape (f, p)."""
+    """Σ f(λ / scale) over the complement: the median over each probe's last Gauss rules. Shape (f, p)."""
+    scale = largest_of(block)
     d = block.size - len(block.outliers.values)
     betas = np.column_stack([block.probes.betas, block.probes.last_betas])
     found = np.zeros((len(functions), block.probes.num_probes))
     for probe, (alphas, b) in enumerate(zip(block.probes.alphas, betas, strict=True)):
-        for length in range(steps - 5, steps + 1):
+        each = []
+        for length in range(max(steps - 12, steps // 2) + 1, steps + 1):
             theta, S = np.linalg.eigh(tridiagonal(alphas[:length], b[:length]))
-            found[:, probe] += [d * float((S[0] ** 2 * f(theta)).sum()) / 6 for f in functions]
+            each.append([d * float((S[0] ** 2 * f(theta / scale)).sum()) for f in functions])
+        found[:, probe] = np.median(each, axis=0)
     return found
 
 
 def interval_by_formula(block, functions, factor):
     """Return a function of a functional of the sums: (value, t · jackknife error, factor · truncation)."""
     m, probes = block.probes.num_steps, block.probes.num_probes
-    fixed = np.array([f(block.outliers.values).sum() for f in functions])
+    fixed = np.array([f(block.outliers.values / largest_of(block)).sum() for f in functions])
     full, middle, half = (sums_per_probe(block, functions, steps) for steps in (m, round(0.7 * m), m // 2))
 
     def interval(functional):
@@ -56,14 +63,14 @@ def abs_log(x):
 @pytest.mark.parametrize("probes", [2, 4])
 def test_an_interval_is_t_times_the_jackknife_error_plus_the_truncation(steps, factor, probes):
     block = sampled_block(bulk(), probes=probes, steps=steps, deflated=5)
-    for length in range(steps // 2 - 5, steps + 1):
+    for length in range(steps // 4, steps + 1):
         rules = gauss_rules(block.probes, length)
         assert all(a is b for a, b in zip(with_exact_weights(rules, 395), rules, strict=True))
-    n = block.size
+    n, scale = block.size, largest_of(block)
     interval = interval_by_formula(block, [lambda x: x, np.abs, abs_log, np.square], factor)
     cases = {
-        "trace": (trace(block), lambda s: s[0]),
-        "abs_trace": (abs_trace(block), lambda s: s[1]),
+        "trace": (trace(block), lambda s: scale * s[0]),
+        "abs_trace": (abs_trace(block), lambda s: scale * s[1]),
         "gap": (entropy_gap(block), lambda s: math.log(n) + s[2] / s[1] - math.log(s[1])),
         "gap 2": (entropy_gap(block, 2.0), lambda s: math.log(n) + math.log(s[3]) - 2 * math.log(s[1])),
     }
