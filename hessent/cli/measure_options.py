@@ -165,7 +165,8 @@ Engine = Annotated[
         "--engine",
         panel=_MACHINE,
         metavar="ENGINE",
-        help="How products are computed: auto (timed), retained, lockstep, batched, forward, linearized or replayed.",
+        help="How products are computed: auto, retained, lockstep, batched, forward, linearized, replayed. "
+        "Default: auto, which times them.",
     ),
 ]
 NoVerify = Annotated[

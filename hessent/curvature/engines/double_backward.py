@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hessent.curvature.blocks import Block
+from hessent.curvature.engines.exclusions import refuse_batches
 from hessent.curvature.engines.micro_batch import MicroBatch, unflatten
 from hessent.curvature.problem import Problem, exact_derivatives
 
@@ -39,6 +40,8 @@ class DoubleBackward(MicroBatch):
             total, _ = problem.loss_sum(inputs, targets)
             names, parameters = list(problem.parameters), list(problem.parameters.values())
             gradients = torch.autograd.grad(total, parameters, create_graph=True, materialize_grads=True)
+        if at_once > 1:
+            refuse_batches(gradients)
         self._gradients: dict[str, Tensor] = dict(zip(names, gradients, strict=True))
 
     @property
@@ -85,6 +88,11 @@ def _backward(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: S
         # vmap warns where an operation has no batching rule and is looped over: right, only slower.
         warnings.filterwarnings("ignore", message=".*performance drop.*")
         found = torch.autograd.grad(
-            outputs, inputs, cotangents, retain_graph=True, materialize_grads=True, is_grads_batched=True
+            outputs, inputs, cotangents, retain_graph=True, allow_unused=True, is_grads_batched=True
         )
-    return torch.cat([part.reshape(k, -1) for part in found], dim=1).T
+    # Zeros that torch would fill in for parameters out of reach have no dimension for the vectors.
+    parts = [
+        like.new_zeros(k, like.numel()) if part is None else part.reshape(k, -1)
+        for part, like in zip(found, inputs, strict=True)
+    ]
+    return torch.cat(parts, dim=1).T
