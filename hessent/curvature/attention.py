@@ -1,19 +1,17 @@
 """Attention of which a gradient graph keeps nothing of T x T per head, and its place in any model.
 
 Of torch's composed operations a gradient graph keeps three tensors of the size of the probabilities per layer, and
-a second backward pass makes nine more; for long sequences nothing else counts.  Here the graph keeps q, k, v and
-the gradient that comes from above, and every pass tells the probabilities again, piece by piece
-(`attention_pieces`).
+a second backward pass makes nine more; for long sequences nothing else counts.  Here it keeps q, k, v and the
+gradient that comes from above, and every pass tells the probabilities again (`attention_pieces`).
 
-Inside torch.func's transforms and in forward mode torch's own attention serves.  Vectors that are batched in one
-backward pass are looped over.  Third derivatives are right, in memory like that of torch's.
+Inside torch.func's transforms and in forward mode torch's own attention serves; vectors batched in one backward pass
+are looped over; third derivatives are composed of torch's.
 """
 
 from __future__ import annotations
 
-import math
+import threading
 from collections.abc import Callable, Sequence
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -21,7 +19,6 @@ from torch import Tensor, nn
 from torch.autograd import Function, forward_ad
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 
 from hessent.curvature import attention_pieces as pieces
 from hessent.curvature.attention_pieces import Setting
@@ -75,7 +72,7 @@ def attention(
     RuntimeError
         From torch, if the arguments do not fit each other.
     """
-    others = dropout_p or enable_gqa or (is_causal and attn_mask is not None)
+    others = _is_small(query, key) or dropout_p or enable_gqa or (is_causal and attn_mask is not None)
     leading = None if others else _leading(query, key, value, attn_mask)
     if leading is None:
         return _torchs(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
@@ -88,10 +85,18 @@ def attention(
     return outputs.view(leading + outputs.shape[-2:])
 
 
+def _is_small(query: Tensor, key: Tensor) -> bool:
+    """Tell whether P is so small that torch's own attention serves, or is none."""
+    if query.dim() < 2 or key.dim() < 2:
+        return True
+    return max(query.numel() * key.shape[-2], key.numel() * query.shape[-2]) <= _SMALL * query.shape[-1]
+
+
 def _leading(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[int, ...] | None:
     """Broadcast the leading dimensions of all operands; None where torch's own attention serves."""
     operands = (query, key, value) if mask is None else (query, key, value, mask)
-    if torch._C._are_functorch_transforms_active() or not all(_is_plain(part, query) for part in operands):
+    transformed = torch._C._are_functorch_transforms_active() or torch.compiler.is_compiling()
+    if transformed or not all(_is_plain(part, query) for part in operands):
         return None
     if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         return None
@@ -101,7 +106,7 @@ def _leading(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> 
         fits = mask is None or (not mask.requires_grad and tuple(_broadcast(mask.shape, scores)) == scores)
     except RuntimeError:  # torch's own says best what is wrong
         return None
-    return leading if fits and len(leading) <= 2 and math.prod(scores) > _SMALL else None
+    return leading if fits and len(leading) <= 2 else None
 
 
 def _is_plain(operand: Tensor, query: Tensor) -> bool:
@@ -129,32 +134,31 @@ def _is_batch(*vectors: Tensor) -> bool:
     return False
 
 
-class ExactAttention(TorchFunctionMode):
-    """While entered, `attention` stands in for torch's scaled_dot_product_attention, in any model."""
+class ExactAttention:
+    """While entered, `attention` stands in for torch.nn.functional.scaled_dot_product_attention, in any model.
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call a function of torch, or its stand-in."""
-        if func is _torchs:
-            func = attention
-        elif func is functional.multi_head_attention_forward and all(kind in _ORDINARY for kind in types):
-            func = _multi_head
-        return func(*args, **(kwargs or {}))
+    The name is rebound, as long as anybody is inside: a mode of torch's would slow every other function down, and
+    not see calls inside functions that it is called for (nn.MultiheadAttention's, recomputation in a backward
+    pass).  Code that imported the function itself by name keeps torch's, and whoever rebound the name before keeps
+    their own: both right, with more memory.
+    """
 
+    _lock = threading.Lock()
+    _inside = 0
 
-def _rebound(function: Any, **names: Any) -> Any:
-    """Copy a Python function, with some of the global names that it uses replaced."""
-    known = {**function.__globals__, **names}
-    copied = FunctionType(function.__code__, known, function.__name__, function.__defaults__, function.__closure__)
-    copied.__kwdefaults__ = function.__kwdefaults__
-    return copied
+    def __enter__(self) -> None:
+        """Rebind the name."""
+        with self._lock:
+            ExactAttention._inside += 1
+            if functional.scaled_dot_product_attention is _torchs:
+                functional.scaled_dot_product_attention = attention
 
-
-# A mode does not see the calls inside a function that it was called for, so this one gets the stand-in by name.
-_multi_head = _rebound(
-    functional.multi_head_attention_forward,
-    scaled_dot_product_attention=attention,
-    has_torch_function=lambda operands: False,
-)
+    def __exit__(self, *details: object) -> None:
+        """Give the name back, if nobody else is inside."""
+        with self._lock:
+            ExactAttention._inside -= 1
+            if not ExactAttention._inside and functional.scaled_dot_product_attention is attention:
+                functional.scaled_dot_product_attention = _torchs
 
 
 class _Attended(Function):
@@ -190,7 +194,6 @@ class _Gradients(Function):
     def backward(ctx: Any, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, g, mask = ctx.saved_tensors
         operands, setting = (q, k, v, g, a, b, c), Setting(mask, *ctx.setting)
-        found: tuple[Tensor, ...]
         if _is_batch(a, b, c):
             found = _looped("products")(*operands, *setting)
         elif torch.is_grad_enabled():  # a third derivative is wanted

@@ -11,11 +11,12 @@ from torch.autograd import forward_ad
 from torch.func import grad, jvp, vmap
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
 
 from hessent.arch.registry import build
 from hessent.curvature import attention as module
 from hessent.curvature import attention_pieces as pieces
-from hessent.curvature.attention import attention
+from hessent.curvature.attention import ExactAttention, attention
 from hessent.curvature.blocks import Block
 from hessent.curvature.engines.double_backward import DoubleBackward
 from hessent.curvature.problem import Problem, exact_derivatives
@@ -249,6 +250,21 @@ class Attentive(nn.Module):
         return mixed.mean(dim=1)
 
 
+class Recomputed(nn.Module):
+    """Attention that is run again in the backward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.joined = nn.Linear(4, 12)
+
+    def attend(self, x):
+        queries, keys, values = self.joined(x)[:, None].chunk(3, dim=-1)
+        return functional.scaled_dot_product_attention(queries, keys, values, is_causal=True).tanh()
+
+    def forward(self, x):
+        return checkpoint(self.attend, x, use_reentrant=False)[:, 0, -1]
+
+
 def encoder_layer():
     layer = nn.TransformerEncoderLayer(4, 2, 6, dropout=0.1, batch_first=True)
     return nn.Sequential(layer, nn.Flatten(1), nn.Linear(12, 4))
@@ -275,6 +291,7 @@ SEQUENCES, TARGETS = randn(4, 3, 4, seed=2), randn(4, 4, seed=3)
         ),
         (Attentive, None),
         (encoder_layer, None),
+        (Recomputed, None),
     ],
 )
 def test_products_of_whole_models_do_not_depend_on_the_way(make, data, at_once, monkeypatch, calls):
@@ -368,10 +385,25 @@ def test_short_sequences_keep_torchs_attention(calls):
     assert not calls
 
 
-def test_torchs_attention_is_itself_again_afterwards(monkeypatch, calls):
+def test_torchs_attention_is_itself_again_when_the_last_has_left(monkeypatch):
     monkeypatch.setattr(module, "_SMALL", 0)
-    with exact_derivatives(nn.Identity()):
-        functional.scaled_dot_product_attention(*operands())
-    assert len(calls) == 1
-    functional.scaled_dot_product_attention(*operands())
-    assert len(calls) == 1
+    first, second = ExactAttention(), ExactAttention()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__()
+    assert functional.scaled_dot_product_attention is attention
+    second.__exit__()
+    assert functional.scaled_dot_product_attention is module._torchs
+    with pytest.raises(ValueError, match="left early"), exact_derivatives(nn.Identity()):
+        raise ValueError("left early")
+    assert functional.scaled_dot_product_attention is module._torchs
+
+
+def test_whoever_replaced_attention_before_keeps_their_own(monkeypatch):
+    def theirs(*operands):
+        return operands[0]
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", theirs)
+    with ExactAttention():
+        assert functional.scaled_dot_product_attention is theirs
+    assert functional.scaled_dot_product_attention is theirs
