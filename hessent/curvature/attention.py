@@ -4,8 +4,8 @@ Of torch's composed operations a gradient graph keeps three tensors of the size 
 a second backward pass makes nine more; for long sequences nothing else counts.  Here it keeps q, k, v and the
 gradient that comes from above, and every pass tells the probabilities again (`attention_pieces`).
 
-Inside torch.func's transforms and in forward mode torch's own attention serves; vectors batched in one backward pass
-are looped over; third derivatives are composed of torch's.
+Inside torch.func's transforms and in forward mode torch's own attention serves; vectors batched in one backward
+pass are looped over; third derivatives are composed of torch's.
 """
 
 from __future__ import annotations
