@@ -123,11 +123,14 @@ class GroupSums:
     def __init__(self, V: Tensor, division: Division, dtype: torch.dtype) -> None:
         self._dtype = V.dtype
         self._items = division.items
-        self._total = torch.zeros(V.shape, dtype=torch.float64, device=V.device)
+        size, count = V.shape
+        # Vectors lie in rows, one after the other, as products give them.
+        self._total = torch.zeros(count, size, dtype=torch.float64, device=V.device).T
         self._groups: Tensor | None = None
         if division.items is not None:
-            self._part = torch.zeros_like(self._total)
-            self._groups = torch.zeros((len(division.items), *V.shape), dtype=dtype, device=V.device)
+            self._part = torch.zeros(count, size, dtype=torch.float64, device=V.device).T
+            rows = torch.zeros(len(division.items), count, size, dtype=dtype, device=V.device)
+            self._groups = rows.transpose(1, 2)
         self._current = 0
 
     def add(self, group: int, summed: Tensor) -> None:
@@ -143,7 +146,7 @@ class GroupSums:
     def product(self, num_items: int) -> Product:
         """Return the product with the mean curvature of all items, and with that of every group."""
         self._finish_group()
-        return Product((self._total / num_items).to(self._dtype), self._groups)
+        return Product(self._total.div_(num_items).to(self._dtype), self._groups)
 
     def _finish_group(self) -> None:
         if self._groups is None or self._items is None:

@@ -14,6 +14,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -197,7 +198,7 @@ def exact_derivatives(model: nn.Module) -> Iterator[None]:
     memory, on the package's own; recurrent layers outside cuDNN (its kernels have no double backward), matrix
     products outside tf32.  It must surround the whole product: forward and both backward passes.
     """
-    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    recurrent = _is_recurrent(model)
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     cudnn = torch.backends.cudnn.enabled
     try:
@@ -208,3 +209,13 @@ def exact_derivatives(model: nn.Module) -> Iterator[None]:
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
         torch.backends.cudnn.enabled = cudnn
+
+
+def _is_recurrent(model: nn.Module) -> bool:
+    """Whether a model has a recurrent layer; asked on every product, found out once."""
+    if model not in _RECURRENT:
+        _RECURRENT[model] = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    return _RECURRENT[model]
+
+
+_RECURRENT: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()

@@ -64,7 +64,7 @@ def candidates(monkeypatch):
         kinds = {
             "retained": catalogue.EngineKind("retained", "", Slow, 1, 1.0),
             "lockstep": catalogue.EngineKind("lockstep", "", Slow, 1, 0.0),
-            "batched": catalogue.EngineKind("batched", "", build, 8, kept_over_graph),
+            "linearized": catalogue.EngineKind("linearized", "", build, 8, kept_over_graph),
         }
         monkeypatch.setattr(catalogue, "_KINDS", kinds)
 
@@ -75,11 +75,11 @@ def test_a_candidate_that_saves_more_than_its_set_up_is_chosen_and_one_that_does
     candidates(Quick)
     served = engine()
     served.choose(whole(served), 10_000)
-    assert served.engine == "batched"
+    assert served.engine == "linearized"
     assert served.why.startswith("per vector and micro-batch: retained 0.0")
     tuner_plan = tuner.Plan(vectors=20_000, together=1, micro_batches=3, memory=0)
     slow = tuner._Trial(catalogue.engine_kind("lockstep"), 0.02, 0.005)
-    dear = tuner._Trial(catalogue.engine_kind("batched"), 2.0, 0.001, graph_bytes=10)
+    dear = tuner._Trial(catalogue.engine_kind("linearized"), 2.0, 0.001, graph_bytes=10)
     assert slow.seconds(tuner_plan) < dear.seconds(tuner_plan)  # set up anew on every pass: it does not fit
 
 
@@ -88,7 +88,7 @@ def test_nothing_is_tried_that_would_take_more_than_its_share_of_the_work(candid
     served = engine()
     served.choose(whole(served), 20)
     assert served.engine == "retained"
-    assert served.why.endswith("batched not tried")
+    assert served.why.endswith("linearized not tried")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_wrong_and_failing_candidates_are_excluded_with_the_reason(candidates, b
     served = engine()
     served.choose(whole(served), 10_000)
     assert served.engine == "retained"
-    assert f"batched excluded: {reason}" in served.why
+    assert f"linearized excluded: {reason}" in served.why
 
 
 def test_a_candidate_that_keeps_more_than_fits_is_not_tried(candidates):
@@ -107,7 +107,7 @@ def test_a_candidate_that_keeps_more_than_fits_is_not_tried(candidates):
     served = engine(memory=2**24)
     served.choose(whole(served), 10_000)
     assert served.engine == "retained"
-    assert "batched would keep" in served.why
+    assert "linearized would keep" in served.why
 
 
 def test_without_room_for_graphs_they_are_rebuilt_and_the_engine_says_so():
@@ -139,7 +139,7 @@ def test_a_choice_is_remembered_for_the_same_circumstances_only(candidates, monk
     monkeypatch.setattr("hessent.curvature.engine.tune", lambda *a, **k: pytest.fail("timed again"))
     again = engine()
     again.choose(whole(again), 10_000)
-    assert (again.engine, again.why) == (first.engine, first.why) == ("batched", first.why)
+    assert (again.engine, again.why) == (first.engine, first.why) == ("linearized", first.why)
     monkeypatch.setattr("hessent.curvature.engine.tune", lambda *a, **k: tuner.Choice("lockstep", "timed"))
     for other, vectors in ((engine(memory=0), 10_000), (engine(), 100)):
         other.choose(whole(other), vectors)
@@ -158,6 +158,6 @@ def test_a_spoiled_memory_is_as_good_as_none(candidates, tmp_path, monkeypatch, 
     kept.write_bytes(content)
     again = engine()
     again.choose(whole(again), 10_000)
-    assert again.engine == "batched"
+    assert again.engine == "linearized"
     monkeypatch.setenv("HESSENT_CACHE", str(kept))  # a file where a folder should be
     engine().choose(whole(again), 10_000)

@@ -16,6 +16,7 @@ def runs(alphas, betas):
     """One probe's recurrence, all m betas given."""
     return ProbeRuns(alphas[None], betas[None, :-1], betas[-1:], np.zeros(0))
 
+
 ROUNDING = 1e-9
 
 

@@ -60,39 +60,40 @@ class DoubleBackward(MicroBatch):
         if not attached:  # the loss is linear in this block: its Hessian is zero
             return torch.zeros_like(V)
         positions, outputs = zip(*attached, strict=True)
-        columns: list[Tensor] = []
+        # Vectors lie in rows, one after the other: strided ones cost a fifth of a product more.
+        vectors = V.T.contiguous()
+        found = torch.empty_like(vectors)
         with exact_derivatives(self.problem.model):
-            for chunk in torch.split(V, self._at_once, dim=1):
-                parts = unflatten(chunk, inputs)
-                columns.append(_backward(outputs, inputs, [parts[position] for position in positions]))
-        return torch.cat(columns, dim=1)
+            for start in range(0, len(vectors), self._at_once):
+                some = slice(start, start + self._at_once)
+                parts = unflatten(vectors[some].T, inputs)
+                _backward(outputs, inputs, [parts[position] for position in positions], found[some])
+        return found.T
 
     def release(self, parameters: Collection[str]) -> None:
         """Drop the gradients of all other parameters, and with them their part of the first backward pass."""
         self._gradients = {name: self._gradients[name] for name in parameters}
 
 
-def _backward(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> Tensor:
-    """Second backward pass for the k cotangents (k, *shape), joined to columns (n_b, k)."""
-    k = cotangents[0].shape[0]
-    if k == 1:
-        found = torch.autograd.grad(
-            outputs,
-            inputs,
-            [cotangent[0] for cotangent in cotangents],
-            retain_graph=True,
-            materialize_grads=True,
-        )
-        return torch.cat([part.reshape(-1) for part in found])[:, None]
+def _backward(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor], into: Tensor
+) -> None:
+    """Second backward pass for the k cotangents (k, *shape), written into rows (k, n_b)."""
+    k = len(into)
     with warnings.catch_warnings():
         # vmap warns where an operation has no batching rule and is looped over: right, only slower.
         warnings.filterwarnings("ignore", message=".*performance drop.*")
-        found = torch.autograd.grad(
-            outputs, inputs, cotangents, retain_graph=True, allow_unused=True, is_grads_batched=True
+        found: Sequence[Any] = torch.autograd.grad(
+            outputs,
+            inputs,
+            cotangents if k > 1 else [cotangent[0] for cotangent in cotangents],
+            retain_graph=True,
+            allow_unused=True,
+            is_grads_batched=k > 1,
         )
-    # Zeros that torch would fill in for parameters out of reach have no dimension for the vectors.
-    parts = [
-        like.new_zeros(k, like.numel()) if part is None else part.reshape(k, -1)
-        for part, like in zip(found, inputs, strict=True)
-    ]
-    return torch.cat(parts, dim=1).T
+    pieces = torch.split(into, [parameter.numel() for parameter in inputs], dim=1)
+    for piece, part in zip(pieces, found, strict=True):
+        if part is None:  # the loss does not reach this parameter
+            piece.zero_()
+        else:
+            piece.copy_(part.reshape(k, -1))

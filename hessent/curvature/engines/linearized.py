@@ -70,15 +70,18 @@ class Linearized(MicroBatch):
         parameters = self.problem.parameters
         positions = [list(parameters).index(name) for name in block.parameters]
         chosen = [parameters[name] for name in block.parameters]
-        columns: list[Tensor] = []
+        vectors = V.T.contiguous()
+        rows = torch.empty_like(vectors)
+        sizes = [parameter.numel() for parameter in chosen]
         with exact_derivatives(self.problem.model), torch.no_grad():
-            for column in torch.split(V, 1, dim=1):
+            for vector, row in zip(vectors, rows, strict=True):
                 tangents = _zeros_like(parameters)
-                for position, part in zip(positions, unflatten(column, chosen), strict=True):
+                for position, part in zip(positions, unflatten(vector[:, None], chosen), strict=True):
                     tangents[position].copy_(part[0])
                 found = program.run(tangents)
-                columns.append(torch.cat([found[position].reshape(-1) for position in positions]))
-        return torch.stack(columns, dim=1)
+                for position, piece in zip(positions, torch.split(row, sizes), strict=True):
+                    piece.copy_(found[position].reshape(-1))
+        return rows.T
 
     def _trace(self) -> tuple[dict[str, Tensor], LinearProgram]:
         if self._traced is None:
