@@ -67,6 +67,7 @@ def preflight(request: SpectrumRequest, observer: Observer) -> Preflight:
         device=prepared.problem.device.type,
         dtype=str(prepared.problem.dtype).removeprefix("torch."),
         engine=measurement.engine.engine,
+        engine_why=measurement.engine.why,
         blocks=blocks,
         seconds=seconds,
         data_groups=0 if measurement.engine.group_items is None else len(measurement.engine.group_items),

@@ -73,7 +73,7 @@ class Preflight:
     ----------
     checkpoint, data
         What would be measured.
-    loss, output, device, dtype, engine : str
+    loss, output, device, dtype, engine, engine_why : str
     num_params, batch_size : int
     blocks : tuple of PlannedBlock
     seconds : float
@@ -96,6 +96,7 @@ class Preflight:
     device: str
     dtype: str
     engine: str
+    engine_why: str
     blocks: tuple[PlannedBlock, ...]
     seconds: float
     data_groups: int
@@ -117,6 +118,7 @@ def preflight_table(plan: Preflight) -> Table:
         ("checkpoint", f"{plan.checkpoint.path} · {plan.checkpoint.arch} · {plan.num_params:,} parameters"),
         ("data", f"{plan.data.name} · {plan.data.samples:,} of {plan.data.available:,} samples · {plan.loss}"),
         ("machine", f"{plan.device} · {plan.dtype} · engine {plan.engine} · micro-batch {plan.batch_size:,}"),
+        ("engine", plan.engine_why),
         ("expected", f"{plan.matvecs:,} products · about {_duration(plan.seconds)} · {nbytes}"),
         ("memory", _parts(plan)),
         ("allowed", f"{size_text(plan.memory_available)} for gradient graphs and vectors"),
@@ -198,6 +200,7 @@ def preflight_document(plan: Preflight) -> dict[str, Any]:
         "device": plan.device,
         "dtype": plan.dtype,
         "engine": plan.engine,
+        "engine_why": plan.engine_why,
         "blocks": [
             {
                 "name": block.name,
