@@ -29,7 +29,7 @@ from hessent.curvature.engines.graph_memory import GraphMemory
 from hessent.curvature.engines.micro_batch import MicroBatch
 from hessent.curvature.engines.remembered import identity, recall, remember
 from hessent.curvature.engines.threads import choose_threads
-from hessent.curvature.engines.tuner import Choice, Plan, tune
+from hessent.curvature.engines.tuner import Choice, Plan, Tuner
 from hessent.curvature.groups import GroupSums, divide, in_groups
 from hessent.curvature.operator import Product, SymmetricOperator
 from hessent.curvature.out_of_memory import ShrinkableBatches, retried
@@ -103,45 +103,44 @@ class HessianEngine:
         """Items n_G of every data group, shape (g,); None where the data is undivided."""
         return self.division.items
 
-    def choose(self, block: Block, vectors: int, *, together: int = 1) -> None:
-        """Settle what was left open by timing it on the first micro-batch with a few vectors of `block`.
+    def choose(self, work: Sequence[tuple[Block, int]], *, together: int = 1) -> None:
+        """Settle what was left open by timing it on the first micro-batch.
 
         On a CPU that is the number of threads as well: small layers gain little from a second one, and lose
         everything to it where other programs want the cores.  The number is set for the whole process.
 
         Parameters
         ----------
-        block : Block
-            The widest block.
-        vectors : int
-            Products planned, in products as dear as one with `block`.
+        work : sequence of (Block, int)
+            Blocks that stand for all, the widest first, with the products planned with their like.
         together : int
             Vectors that share a pass over the data.
         """
         if self.problem.device.type == "cpu" and torch.get_num_threads() > 1:
-            self._retried(lambda: choose_threads(DoubleBackward(self.problem, *self._first_batch()[0]), block))
+            widest = work[0][0]
+            self._retried(lambda: choose_threads(DoubleBackward(self.problem, *self._first_batch()[0]), widest))
         if self._wanted == AUTO:
-            choice = self._retried(lambda: self._tune(block, vectors, together))
+            choice = self._retried(lambda: self._tune(tuple(work), together))
             self._kept = []
             self._use(engine_kind(choice.engine))
             self.why = choice.why
 
-    def _tune(self, block: Block, vectors: int, together: int) -> Choice:
+    def _tune(self, work: tuple[tuple[Block, int], ...], together: int) -> Choice:
         """Time the candidates, or remember what won under the same circumstances."""
         batch, share = self._first_batch()
-        plan = Plan(vectors, together, max(round(1 / share), 1), self.memory)
-        graph_bytes = _graph_bytes(self.problem, batch)
+        plan = Plan(work, together, max(round(1 / share), 1), self.memory, _graph_bytes(self.problem, batch))
         question = {
             "what": "engine",
             "input": shapes(batch[0]),
-            "work": [vectors.bit_length(), together, plan.micro_batches],
-            "fits": [kind.name for kind in kinds_for(self.problem.device.type) if plan.fits(kind, graph_bytes)],
+            "work": [[list(block.parameters), vectors.bit_length()] for block, vectors in work],
+            "passes": [together, plan.micro_batches],
+            "fits": [kind.name for kind in kinds_for(self.problem.device.type) if plan.fits(kind)],
             **identity(self.problem),
         }
         known = recall(question) or {}
         if known.get("engine") in ENGINES:
             return Choice(str(known["engine"]), str(known.get("why")))
-        choice = tune(self.problem, batch, block, plan, graph_bytes=graph_bytes)
+        choice = Tuner(self.problem, batch, plan).choose()
         remember(question, {"engine": choice.engine, "why": choice.why})
         return choice
 

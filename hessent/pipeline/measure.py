@@ -144,10 +144,14 @@ class Measurement:
     def choose_engine(self) -> None:
         """Settle engine and threads by timing them, for the products that are planned."""
         planned = {block.name: self.solver_for(block).planned_matvecs() for block in self.blocks}
-        # A block's product costs about half of one with the whole matrix, on average over the layers.
-        vectors = sum(count if name == FULL else count // 2 for name, count in planned.items())
+        parts = [block for block in self.blocks if block.name != FULL]
+        work = [(self.whole, planned.get(FULL, 0))]
+        if parts:
+            # The one in the middle costs about what they all cost on average: products get cheaper to the outputs.
+            middle = parts[len(parts) // 2]
+            work.append((middle, sum(planned[block.name] for block in parts)))
         together = joint_probes(self.settings, self.whole.size, PRODUCTS_PER_BLOCK)
-        self.engine.choose(self.whole, vectors, together=together)
+        self.engine.choose(work, together=together)
 
     def _measure(self, observer: Observer, should_stop: Callable[[], bool]) -> None:
         if self.engine.division.note is not None:

@@ -54,7 +54,7 @@ def operator(problem: Problem, *, block: str | None = None, memory: int | None =
     problem.measure_loss()
     room = memory if memory is not None else int(_GRAPH_SHARE * available_memory(problem.device))
     engine = HessianEngine(problem, memory=room)
-    engine.choose(chosen, _EXPECTED_PRODUCTS)
+    engine.choose([(chosen, _EXPECTED_PRODUCTS)])
     return engine.operator(chosen)
 
 

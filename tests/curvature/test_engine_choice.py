@@ -74,19 +74,19 @@ def candidates(monkeypatch):
 def test_a_candidate_that_saves_more_than_its_set_up_is_chosen_and_one_that_does_not_is_not(candidates):
     candidates(Quick)
     served = engine()
-    served.choose(whole(served), 10_000)
-    assert served.engine == "linearized"
-    assert served.why.startswith("per vector and micro-batch: retained 0.0")
-    tuner_plan = tuner.Plan(vectors=20_000, together=1, micro_batches=3, memory=0)
-    slow = tuner._Trial(catalogue.engine_kind("lockstep"), 0.02, 0.005)
-    dear = tuner._Trial(catalogue.engine_kind("linearized"), 2.0, 0.001, graph_bytes=10)
-    assert slow.seconds(tuner_plan) < dear.seconds(tuner_plan)  # set up anew on every pass: it does not fit
+    served.choose([(whole(served), 100_000)])
+    assert served.engine == "linearized", served.why
+    assert served.why.startswith("a product with full: retained 0.0")
+    plan = tuner.Plan(((whole(served), 20_000),), together=1, micro_batches=3, memory=0, graph_bytes=10)
+    slow = tuner.Trial(catalogue.engine_kind("lockstep"), 0.02, (0.005,))
+    dear = tuner.Trial(catalogue.engine_kind("linearized"), 2.0, (0.001,))
+    assert slow.seconds(plan) < dear.seconds(plan)  # set up anew on every pass: it does not fit
 
 
 def test_nothing_is_tried_that_would_take_more_than_its_share_of_the_work(candidates):
     candidates(Quick)
     served = engine()
-    served.choose(whole(served), 20)
+    served.choose([(whole(served), 20)])
     assert served.engine == "retained"
     assert served.why.endswith("linearized not tried")
 
@@ -97,7 +97,7 @@ def test_nothing_is_tried_that_would_take_more_than_its_share_of_the_work(candid
 def test_wrong_and_failing_candidates_are_excluded_with_the_reason(candidates, build, reason):
     candidates(build)
     served = engine()
-    served.choose(whole(served), 10_000)
+    served.choose([(whole(served), 100_000)])
     assert served.engine == "retained"
     assert f"linearized excluded: {reason}" in served.why
 
@@ -105,14 +105,14 @@ def test_wrong_and_failing_candidates_are_excluded_with_the_reason(candidates, b
 def test_a_candidate_that_keeps_more_than_fits_is_not_tried(candidates):
     candidates(Quick, kept_over_graph=1e6)
     served = engine(memory=2**24)
-    served.choose(whole(served), 10_000)
+    served.choose([(whole(served), 100_000)])
     assert served.engine == "retained"
     assert "linearized would keep" in served.why
 
 
 def test_without_room_for_graphs_they_are_rebuilt_and_the_engine_says_so():
     served = engine(memory=0)
-    served.choose(whole(served), 10)
+    served.choose([(whole(served), 10)])
     assert served.engine == "lockstep"
     assert engine(memory=0, engine="retained").engine == "lockstep"
     assert engine(engine="lockstep").engine == "lockstep"
@@ -122,7 +122,7 @@ def test_without_room_for_graphs_they_are_rebuilt_and_the_engine_says_so():
 def test_a_fixed_engine_is_not_timed(candidates):
     candidates(Failing)
     served = engine(engine="retained")
-    served.choose(whole(served), 10_000)
+    served.choose([(whole(served), 100_000)])
     assert (served.engine, served.why) == ("retained", "asked for")
 
 
@@ -135,14 +135,14 @@ def test_an_unknown_engine_is_refused_with_the_names_there_are():
 def test_a_choice_is_remembered_for_the_same_circumstances_only(candidates, monkeypatch):
     candidates(Quick)
     first = engine()
-    first.choose(whole(first), 10_000)
-    monkeypatch.setattr("hessent.curvature.engine.tune", lambda *a, **k: pytest.fail("timed again"))
+    first.choose([(whole(first), 100_000)])
+    monkeypatch.setattr(tuner.Tuner, "choose", lambda self: pytest.fail("timed again"))
     again = engine()
-    again.choose(whole(again), 10_000)
+    again.choose([(whole(again), 100_000)])
     assert (again.engine, again.why) == (first.engine, first.why) == ("linearized", first.why)
-    monkeypatch.setattr("hessent.curvature.engine.tune", lambda *a, **k: tuner.Choice("lockstep", "timed"))
-    for other, vectors in ((engine(memory=0), 10_000), (engine(), 100)):
-        other.choose(whole(other), vectors)
+    monkeypatch.setattr(tuner.Tuner, "choose", lambda self: tuner.Choice("lockstep", "timed"))
+    for other, vectors in ((engine(memory=0), 100_000), (engine(), 100)):
+        other.choose([(whole(other), vectors)])
         assert other.why == "timed"
 
 
@@ -153,11 +153,11 @@ def test_a_spoiled_memory_is_as_good_as_none(candidates, tmp_path, monkeypatch, 
     monkeypatch.setenv("HESSENT_CACHE", str(tmp_path / "cache"))
     candidates(Quick)
     first = engine()
-    first.choose(whole(first), 10_000)
+    first.choose([(whole(first), 100_000)])
     (kept,) = (tmp_path / "cache" / "tuned").iterdir()
     kept.write_bytes(content)
     again = engine()
-    again.choose(whole(again), 10_000)
+    again.choose([(whole(again), 100_000)])
     assert again.engine == "linearized"
     monkeypatch.setenv("HESSENT_CACHE", str(kept))  # a file where a folder should be
-    engine().choose(whole(again), 10_000)
+    engine().choose([(whole(again), 100_000)])

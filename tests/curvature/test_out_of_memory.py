@@ -52,7 +52,7 @@ def test_smaller_micro_batches_give_the_same_product_and_a_note(room_for, engine
     room_for(2)
     notes = []
     served = HessianEngine(made, memory=2**30, engine=engine, notify=notes.append)
-    served.choose(block, 100)
+    served.choose([(block, 100)])
     found = served.operator(block).matmat(V)
     assert torch.allclose(found, expected, rtol=1e-12, atol=1e-14)
     assert any("at most 2 samples" in note for note in notes)

@@ -176,7 +176,7 @@ def test_products_scale_with_the_loss(scale):
 def test_auto_settles_on_an_engine_and_counts_graph_memory():
     engine = engine_for(CASES["layernorm+attention"], *RAGGED, engine="auto")
     block = resolve_blocks(engine.problem.model, engine.problem.parameters, ["full"], full=True)[0]
-    engine.choose(block, 10_000)
+    engine.choose([(block, 10_000)])
     assert engine.engine in ("retained", "batched", "forward", "linearized")
     assert engine.engine in engine.why
     whole = engine_for(CASES["layernorm+attention"], *WHOLE)

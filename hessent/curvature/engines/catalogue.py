@@ -34,7 +34,7 @@ class EngineKind:
         Vectors that go through one pass of it.
     kept_over_graph : float
         Bytes that it keeps between passes over those of a gradient graph; 0 where it keeps nothing.  A linear map
-        of ResNet18, a ViT or a GPT took 1.2 to 1.6, and small blocks go through a graph beside it.
+        of ResNet18, a ViT or a GPT took 1.2 to 1.6.
     devices : tuple of str
         Kinds of devices it runs on.
     transforms : bool
@@ -85,7 +85,7 @@ _KINDS = {
         EngineKind("batched", f"{_TOGETHER} vectors per second backward pass", _batched, _TOGETHER, 1.0),
         EngineKind("forward", "forward over reverse, nothing kept", _forward, _TOGETHER, 0.0, transforms=True),
         EngineKind(
-            "linearized", "the gradient linearized once per micro-batch", _linearized, 1, 2.6, transforms=True
+            "linearized", "the gradient linearized once per micro-batch", _linearized, 1, 1.6, transforms=True
         ),
         EngineKind("replayed", "a captured second backward, replayed", _replayed, 1, 3.0, ("cuda",)),
     )

@@ -62,18 +62,19 @@ class LinearProgram:
         num_slots: int,
         outputs: Sequence[Slot | Constant],
     ) -> None:
-        self._outputs = list(outputs)
-        self._num_inputs, self._num_slots = num_inputs, num_slots
-        self._instructions = _needed(instructions, self._outputs)
+        self.outputs = list(outputs)
+        self.num_inputs, self.num_slots = num_inputs, num_slots
+        self.instructions = _needed(instructions, self.outputs)
+        self._steps = [_prepared(instruction) for instruction in self.instructions]
 
     def __len__(self) -> int:
-        return len(self._instructions)
+        return len(self.instructions)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the constants, shared storages counted once."""
         storages: dict[int, int] = {}
-        for instruction in self._instructions:
+        for instruction in self.instructions:
             for operand in instruction.operands():
                 if isinstance(operand, Constant) and (address := storage_address(operand.value)):
                     storages[address] = operand.value.untyped_storage().nbytes()
@@ -81,26 +82,48 @@ class LinearProgram:
 
     def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Return the outputs for other inputs, of the recorded ones' shapes, strides and dtype."""
-        values: list[Any] = [*inputs, *[None] * (self._num_slots - self._num_inputs)]
-
-        def fill(argument: Any) -> Any:
-            if type(argument) is Slot:
-                return values[argument.index]
-            if type(argument) is Constant:
-                return argument.value
-            return [fill(part) for part in argument] if type(argument) is list else argument
-
+        values: list[Any] = [*inputs, *[None] * (self.num_slots - self.num_inputs)]
         with torch.no_grad():
-            for step in self._instructions:
-                keywords = {name: fill(value) for name, value in step.keywords.items()}
-                found = step.operation(*[fill(argument) for argument in step.arguments], **keywords)
-                results = found if isinstance(found, tuple | list) else (found,)
-                for slot, result in zip(step.outputs, results, strict=True):
-                    if slot is not None:
-                        values[slot.index] = result
-                for index in step.finished:
+            for operation, template, places, keywords, outputs, finished in self._steps:
+                arguments = template.copy()
+                for place, source in places:
+                    arguments[place] = (
+                        values[source] if type(source) is int else [_filled(part, values) for part in source]
+                    )
+                found = operation(*arguments, **{name: _filled(part, values) for name, part in keywords.items()})
+                if len(outputs) == 1 and type(found) is Tensor:
+                    if outputs[0] is not None:
+                        values[outputs[0]] = found
+                else:
+                    for index, result in zip(outputs, found, strict=True):
+                        if index is not None:
+                            values[index] = result
+                for index in finished:
                     values[index] = None
-        return [fill(output) for output in self._outputs]
+        return [_filled(output, values) for output in self.outputs]
+
+
+Step = tuple[Any, list[Any], list[tuple[int, Any]], dict[str, Any], list[int | None], list[int]]
+
+
+def _prepared(instruction: Instruction) -> Step:
+    """Put constants in their places, and note where values go: what is left to do on every run costs little."""
+    template: list[Any] = []
+    places: list[tuple[int, Any]] = []
+    for place, argument in enumerate(instruction.arguments):
+        template.append(argument.value if type(argument) is Constant else argument)
+        if type(argument) is Slot:
+            places.append((place, argument.index))
+        elif type(argument) is list and any(type(part) in (Slot, Constant) for part in argument):
+            places.append((place, argument))
+    outputs = [None if slot is None else slot.index for slot in instruction.outputs]
+    return instruction.operation, template, places, instruction.keywords, outputs, instruction.finished
+
+
+def _filled(argument: Any, values: list[Any]) -> Any:
+    if type(argument) is Slot:
+        return values[argument.index]
+    return argument.value if type(argument) is Constant else argument
 
 
 def _needed(instructions: Sequence[Instruction], outputs: Sequence[Slot | Constant]) -> list[Instruction]:

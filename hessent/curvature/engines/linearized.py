@@ -7,7 +7,8 @@ remains has neither autograd nor any part of the gradient between its operations
 it takes ten times as long, copies every constant, and is wrong without a warning where values are written in place
 (recurrent layers, nn.MultiheadAttention).
 
-A product with a small block would run the whole program, so small blocks go through a gradient graph.
+A block's product runs the part of the program that leads from its parameters to them and back; where that cannot be
+told apart (a value written into zeros), it goes through a gradient graph.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from hessent.curvature.engines.double_backward import DoubleBackward
 from hessent.curvature.engines.functional_loss import FunctionalLoss, quiet_transforms
 from hessent.curvature.engines.linear_program import LinearProgram
 from hessent.curvature.engines.micro_batch import MicroBatch, unflatten
+from hessent.curvature.engines.program_slice import ProgramSlices
 from hessent.curvature.engines.recorder import Recorder
 from hessent.curvature.problem import Problem, exact_derivatives
 
@@ -43,6 +45,8 @@ class Linearized(MicroBatch):
         self._inputs, self._targets = inputs, targets
         self._traced: tuple[dict[str, Tensor], LinearProgram] | None = None
         self._graph: DoubleBackward | None = None
+        self._slices: ProgramSlices | None = None
+        self._programs: dict[tuple[str, ...], LinearProgram | None] = {}
 
     @property
     def gradients(self) -> dict[str, Tensor]:
@@ -62,26 +66,43 @@ class Linearized(MicroBatch):
         RuntimeError, ValueError, NotImplementedError, TypeError
             If an operation of the model or the loss has no forward derivative or cannot be recorded.
         """
-        if 2 * block.size < self.problem.num_params:
-            if self._graph is None:
-                self._graph = DoubleBackward(self.problem, self._inputs, self._targets)
-            return self._graph.products(block, V)
-        _, program = self._trace()
+        program = self._program(block)
+        if program is None:
+            return self._double_backward().products(block, V)
         parameters = self.problem.parameters
-        positions = [list(parameters).index(name) for name in block.parameters]
-        chosen = [parameters[name] for name in block.parameters]
+        chosen = [parameters[name].detach() for name in block.parameters]
+        sizes = [parameter.numel() for parameter in chosen]
         vectors = V.T.contiguous()
         rows = torch.empty_like(vectors)
-        sizes = [parameter.numel() for parameter in chosen]
+        inputs: list[Any] = [None] * len(parameters)
         with exact_derivatives(self.problem.model), torch.no_grad():
             for vector, row in zip(vectors, rows, strict=True):
-                tangents = _zeros_like(parameters)
-                for position, part in zip(positions, unflatten(vector[:, None], chosen), strict=True):
-                    tangents[position].copy_(part[0])
-                found = program.run(tangents)
-                for position, piece in zip(positions, torch.split(row, sizes), strict=True):
-                    piece.copy_(found[position].reshape(-1))
+                parts = unflatten(vector[:, None], chosen)
+                for position, like, part in zip(self._positions(block), chosen, parts, strict=True):
+                    # Strides as the parameter's: a recorded program depends on them.
+                    inputs[position] = torch.empty_like(like).copy_(part[0])
+                for piece, found in zip(torch.split(row, sizes), program.run(inputs), strict=True):
+                    piece.copy_(found.reshape(-1))
         return rows.T
+
+    def _positions(self, block: Block) -> list[int]:
+        names = list(self.problem.parameters)
+        return [names.index(name) for name in block.parameters]
+
+    def _program(self, block: Block) -> LinearProgram | None:
+        """The part of the program that a block needs; None where it cannot be told apart."""
+        if block.parameters not in self._programs:
+            whole = self._trace()[1]
+            if self._slices is None:
+                self._slices = ProgramSlices(whole, _zeros_like(self.problem.parameters))
+            positions = self._positions(block)
+            self._programs[block.parameters] = self._slices.between(positions, positions)
+        return self._programs[block.parameters]
+
+    def _double_backward(self) -> DoubleBackward:
+        if self._graph is None:
+            self._graph = DoubleBackward(self.problem, self._inputs, self._targets)
+        return self._graph
 
     def _trace(self) -> tuple[dict[str, Tensor], LinearProgram]:
         if self._traced is None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,24 +49,36 @@ class Plan:
 
     Attributes
     ----------
-    vectors : int
-        Products planned, in whole-matrix products.
+    work : tuple of (Block, int)
+        Blocks that stand for all, with the products planned with their like.
     together : int
         Vectors that share a pass over the data.
     micro_batches : int
         Micro-batches of a pass.
     memory : int
         Bytes for what engines keep.
+    graph_bytes : int
+        Bytes of the gradient graph of one micro-batch.
     """
 
-    vectors: int
+    work: tuple[tuple[Block, int], ...]
     together: int
     micro_batches: int
     memory: int
+    graph_bytes: int
 
-    def fits(self, kind: EngineKind, graph_bytes: int) -> bool:
-        """Whether what an engine keeps of all micro-batches fits, beside gradient graphs of `graph_bytes` each."""
-        return kind.kept_over_graph * graph_bytes * self.micro_batches <= self.memory
+    @property
+    def passes(self) -> float:
+        """Passes over the data."""
+        return max(sum(vectors for _, vectors in self.work) / max(self.together, 1), 1.0)
+
+    def kept_bytes(self, kind: EngineKind) -> float:
+        """Bytes that an engine keeps of all micro-batches."""
+        return kind.kept_over_graph * self.graph_bytes * self.micro_batches
+
+    def fits(self, kind: EngineKind) -> bool:
+        """Whether that fits in memory."""
+        return self.kept_bytes(kind) <= self.memory
 
 
 @dataclass(frozen=True)
@@ -85,23 +98,35 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """One candidate on one micro-batch: seconds to set it up and per vector, and what it would cost in all."""
+class Trial:
+    """One candidate on one micro-batch.
+
+    Attributes
+    ----------
+    kind : EngineKind
+    setup : float
+        Seconds to set it up.
+    per_vector : tuple of float
+        Seconds of a product with each of the plan's blocks.
+    """
 
     kind: EngineKind
     setup: float
-    per_vector: float
-    graph_bytes: int = 0
+    per_vector: tuple[float, ...]
+
+    def product_seconds(self, plan: Plan) -> float:
+        """Time of the planned products, without any set-up."""
+        each = zip(plan.work, self.per_vector, strict=True)
+        return plan.micro_batches * sum(vectors * seconds for (_, vectors), seconds in each)
 
     def seconds(self, plan: Plan) -> float:
         """Time of the planned work."""
-        kept = self.kind.kept and plan.fits(self.kind, self.graph_bytes)
-        times = 1.0 if kept else max(plan.vectors / max(plan.together, 1), 1.0)
-        return plan.micro_batches * (self.setup * times + plan.vectors * self.per_vector)
+        times = 1.0 if self.kind.kept and plan.fits(self.kind) else plan.passes
+        return plan.micro_batches * self.setup * times + self.product_seconds(plan)
 
 
-def tune(problem: Problem, batch: tuple[Any, Any], block: Block, plan: Plan, *, graph_bytes: int) -> Choice:
-    """Choose the engine for the planned work.
+class Tuner:
+    """Times candidates on one micro-batch.
 
     Parameters
     ----------
@@ -109,88 +134,95 @@ def tune(problem: Problem, batch: tuple[Any, Any], block: Block, plan: Plan, *, 
         Model, loss and data.
     batch : tuple
         First micro-batch, on the device.
-    block : Block
-        The widest block.
     plan : Plan
         The work ahead.
-    graph_bytes : int
-        Bytes of the gradient graph of one micro-batch.
     """
-    generator = torch.Generator().manual_seed(0)
-    V = torch.randn(block.size, 8, generator=generator).to(problem.device, problem.dtype)
-    base = engine_kind("retained")
-    if not plan.fits(base, graph_bytes):
-        base = engine_kind("lockstep")
-    reference, expected = _timed(problem, batch, block, V[:, :1], base, graph_bytes=graph_bytes)
-    allowance = _SHARE * plan.vectors * plan.micro_batches * reference.per_vector
-    trials, notes = [reference], []
-    for name, (vectors, graphs, flat) in _EXPECTED[problem.device.type].items():
-        kind = engine_kind(name)
-        forecast = vectors * reference.per_vector + graphs * reference.setup + flat
-        if not plan.fits(kind, graph_bytes):
-            kept = kind.kept_over_graph * graph_bytes * plan.micro_batches
-            notes.append(f"{kind.name} would keep {kept / 2**20:,.0f} MiB")
-            continue
-        if forecast > allowance:
-            notes.append(f"{kind.name} not tried")
-            continue
-        began = time.perf_counter()
-        outcome = _attempt(problem, batch, block, V, kind, expected, graph_bytes, plan)
-        allowance -= time.perf_counter() - began
-        if isinstance(outcome, str):
-            notes.append(f"{kind.name} excluded: {outcome}")
-        else:
-            trials.append(outcome)
-    best = min(
-        trials, key=lambda trial: trial.seconds(plan) / (_WORTH if trial.kind.kept_over_graph > 1.0 else 1.0)
-    )
-    timed = [f"{trial.kind.name} {trial.per_vector:.3g} s" for trial in trials]
-    return Choice(best.kind.name, "; ".join(["per vector and micro-batch: " + ", ".join(timed), *notes]))
+
+    def __init__(self, problem: Problem, batch: tuple[Any, Any], plan: Plan) -> None:
+        self._problem = problem
+        self._batch = batch
+        self._plan = plan
+        generator = torch.Generator().manual_seed(0)
+        self._vectors = [
+            torch.randn(8, block.size, generator=generator).to(problem.device, problem.dtype).T
+            for block, _ in plan.work
+        ]
+        self._expected: list[Tensor] = []
+
+    def choose(self) -> Choice:
+        """Return the engine that does the planned work in the least time."""
+        plan = self._plan
+        base = engine_kind("retained")
+        reference, self._expected = self._timed(base if plan.fits(base) else engine_kind("lockstep"))
+        allowance = _SHARE * reference.product_seconds(plan)
+        trials, notes = [reference], []
+        for name, (vectors, graphs, flat) in _EXPECTED[self._problem.device.type].items():
+            kind = engine_kind(name)
+            forecast = vectors * sum(reference.per_vector) + graphs * reference.setup + flat
+            if not plan.fits(kind):
+                notes.append(f"{kind.name} would keep {plan.kept_bytes(kind) / 2**20:,.0f} MiB")
+            elif forecast > allowance:
+                notes.append(f"{kind.name} not tried")
+            else:
+                began = time.perf_counter()
+                outcome = self._attempt(kind)
+                allowance -= time.perf_counter() - began
+                if isinstance(outcome, Trial):
+                    trials.append(outcome)
+                else:
+                    notes.append(f"{kind.name} excluded: {outcome}")
+        best = min(trials, key=self._cost)
+        blocks = " and ".join(block.name for block, _ in plan.work)
+        timed = [f"{trial.kind.name} {_listed(trial.per_vector)} s" for trial in trials]
+        return Choice(best.kind.name, f"a product with {blocks}: {'; '.join([*timed, *notes])}")
+
+    def _cost(self, trial: Trial) -> float:
+        """Time of the planned work; an engine that keeps more than graphs must be worth it."""
+        return trial.seconds(self._plan) / (_WORTH if trial.kind.kept_over_graph > 1.0 else 1.0)
+
+    def _attempt(self, kind: EngineKind) -> Trial | str:
+        """Time one candidate, or say why it is excluded."""
+        try:
+            if kind.transforms:  # their first use loads parts of torch for 2–3 s, which is not to be timed
+                few = (samples(part, 0, 1) for part in self._batch)
+                kind.build(self._problem, *few).products(self._plan.work[0][0], self._vectors[0][:, :1])
+            trial, found = self._timed(kind)
+        except (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return "out of memory"
+            first = str(error).strip().splitlines()
+            return first[0][:100] if first else type(error).__name__
+        for expected, products in zip(self._expected, found, strict=True):
+            largest = float(expected.abs().max())
+            difference = float((products - expected).abs().max())
+            if not difference <= _AGREEMENT * largest:
+                return f"differs from double backward by {difference / largest if largest else difference:.1g}"
+        return trial
+
+    def _timed(self, kind: EngineKind) -> tuple[Trial, list[Tensor]]:
+        """Set a candidate up and multiply twice: the first product pays for tracing, allocation and the like.
+
+        Returned with the trial is the product with the first vector of each block.
+        """
+        built, setup = self._clocked(lambda: kind.build(self._problem, *self._batch))
+        per_vector, found = [], []
+        for (block, _), V in zip(self._plan.work, self._vectors, strict=True):
+            some = V[:, : kind.at_once]
+            product = partial(built.products, block, some)
+            _, first = self._clocked(product)
+            products, again = self._clocked(product)
+            setup += max(first - again, 0.0)
+            per_vector.append(min(first, again) / some.shape[1])
+            found.append(products[:, :1].clone())
+        return Trial(kind, setup, tuple(per_vector)), found
+
+    def _clocked(self, work: Callable[[], Any]) -> tuple[Any, float]:
+        start = time.perf_counter()
+        result = work()
+        if self._problem.device.type == "cuda":
+            torch.cuda.synchronize(self._problem.device)
+        return result, time.perf_counter() - start
 
 
-def _attempt(
-    problem: Problem,
-    batch: tuple[Any, Any],
-    block: Block,
-    V: Tensor,
-    kind: EngineKind,
-    expected: Tensor,
-    graph_bytes: int,
-    plan: Plan,
-) -> _Trial | str:
-    """Time one candidate, or say why it is excluded."""
-    try:
-        if kind.transforms:  # their first use loads parts of torch for 2–3 s, which is not to be timed
-            few = (samples(part, 0, 1) for part in batch)
-            kind.build(problem, *few).products(block, V[:, :1])
-        trial, found = _timed(problem, batch, block, V[:, : kind.at_once], kind, graph_bytes=graph_bytes)
-    except (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            return "out of memory"
-        first = str(error).strip().splitlines()
-        return first[0][:100] if first else type(error).__name__
-    largest = float(expected.abs().max())
-    difference = float((found[:, :1] - expected).abs().max())
-    if not difference <= _AGREEMENT * largest:
-        return f"differs from double backward by {difference / largest if largest else difference:.1g}"
-    return trial
-
-
-def _timed(
-    problem: Problem, batch: tuple[Any, Any], block: Block, V: Tensor, kind: EngineKind, *, graph_bytes: int
-) -> tuple[_Trial, Tensor]:
-    """Set a candidate up and multiply twice: the first product pays for tracing, allocation and the like."""
-    built, setup = _clocked(lambda: kind.build(problem, *batch), problem)
-    _, first = _clocked(lambda: built.products(block, V), problem)
-    found, again = _clocked(lambda: built.products(block, V), problem)
-    fastest = min(first, again)
-    trial = _Trial(kind, setup + first - fastest, fastest / V.shape[1], graph_bytes)
-    return trial, found
-
-
-def _clocked(work: Callable[[], Any], problem: Problem) -> tuple[Any, float]:
-    start = time.perf_counter()
-    result = work()
-    if problem.device.type == "cuda":
-        torch.cuda.synchronize(problem.device)
-    return result, time.perf_counter() - start
+def _listed(seconds: tuple[float, ...]) -> str:
+    return " and ".join(f"{number:.3g}" for number in seconds)
