@@ -130,3 +130,11 @@ def test_constants_are_kept_once_and_never_copied():
         return [weight @ x, weight.T @ (weight @ x), weight[3:, :].sum(dim=0) @ x * weight[0, 0]]
 
     assert recorded(function, (40,)).nbytes <= weight.nbytes + 3 * 40 * 4
+
+
+@pytest.mark.parametrize("name", ["gelu_backward", "silu_backward", "mish_backward"])
+def test_the_slope_of_an_activation_is_computed_once(name):
+    operation = getattr(torch.ops.aten, name)
+    program = check(lambda x: [operation(x, MATRIX - 5.0)], (3, 4))
+    (step,) = program.instructions
+    assert step.operation is torch.ops.aten.mul.Tensor

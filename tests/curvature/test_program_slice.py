@@ -33,6 +33,11 @@ def written_into_zeros(x, y, z):
     return [both.sum(dim=0), z + 0.0, y + 0.0]
 
 
+def filled(x, y, z):
+    """Shapes are read of zeros, and the values are not zero."""
+    return [x * torch.ones_like(y), torch.full_like(z, 2.0) * y, x.new_ones(4, 4) * z]
+
+
 def convolution(x, y, z):
     images = torch.linspace(-1, 1, 32).reshape(2, 1, 4, 4)
     weight = torch.linspace(0, 1, 9).reshape(1, 1, 3, 3)
@@ -55,7 +60,7 @@ def recorded(function):
     return recorder.program(outputs)
 
 
-@pytest.mark.parametrize("function", [layers, scaled_in_place, convolution])
+@pytest.mark.parametrize("function", [layers, scaled_in_place, filled, convolution])
 @pytest.mark.parametrize("active", [(0,), (1,), (2,), (0, 2), (0, 1, 2)])
 @pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (2, 0)])
 def test_a_slice_gives_what_the_whole_gives_with_zeros_elsewhere(function, active, wanted):

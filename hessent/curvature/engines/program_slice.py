@@ -26,6 +26,13 @@ from hessent.curvature.engines.linear_program import (
 )
 
 _ADDITIONS = {torch.ops.aten.add.Tensor, torch.ops.aten.sub.Tensor}
+# What they give does not depend on their argument's values, so it is not zero where those are.
+_FILLS = {
+    torch.ops.aten.full_like.default,
+    torch.ops.aten.new_full.default,
+    torch.ops.aten.new_ones.default,
+    torch.ops.aten.ones_like.default,
+}
 _CONVOLUTION_BACKWARD = torch.ops.aten.convolution_backward.default
 
 
@@ -73,7 +80,7 @@ class ProgramSlices:
         for step in self._program.instructions:
             slots = _slots(step.operands())
             silent = [slot for slot in slots if slot.index in zero]
-            if slots and len(silent) == len(slots):
+            if slots and len(silent) == len(slots) and step.operation not in _FILLS:
                 zero |= {slot.index for slot in step.outputs if slot is not None}
                 continue
             if silent and step.writes:

@@ -31,6 +31,15 @@ from hessent.curvature.engines.linear_program import (
 _READS_SHAPES_ONLY = frozenset(
     {torch.ops.aten.is_same_size.default, torch.ops.aten._has_same_storage_numel.default}
 )
+# Operations that multiply their first argument, element by element, by a function of the second.
+_SCALES = frozenset(
+    {
+        torch.ops.aten.gelu_backward.default,
+        torch.ops.aten.mish_backward.default,
+        torch.ops.aten.silu_backward.default,
+        torch.ops.aten.softplus_backward.default,
+    }
+)
 
 
 class Recorder(TorchDispatchMode):
@@ -78,6 +87,10 @@ class Recorder(TorchDispatchMode):
         found = func(*args, **kwargs)
         results = found if isinstance(found, tuple | list) else (found,)
         outputs = [self._output(func, result) for result in results]
+        if func in _SCALES and isinstance(arguments[0], Slot) and isinstance(arguments[1], Constant):
+            # Once and for all what it multiplies by, instead of the function on every run.
+            factor = func(torch.ones_like(args[1]), *args[1:], **kwargs)
+            func, arguments, keywords = torch.ops.aten.mul.Tensor, [arguments[0], Constant(factor)], {}
         self._instructions.append(Instruction(func, arguments, keywords, outputs, writes=bool(written)))
         return found
 
