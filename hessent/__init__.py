@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hessent.measures.measured_spectrum import MeasuredSpectrum, load
     from hessent.pipeline.python_face import operator, spectrum
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = ["Estimate", "MeasuredSpectrum", "Problem", "__version__", "load", "operator", "spectrum"]
 
 _HOMES = {
