@@ -171,7 +171,11 @@ class HessianEngine:
         order = self._order([block for block, _ in requests])
         for group, graph in self._graphs():
             for position, needed_later in order:
-                sums[position].add(group, graph.products(requests[position][0], narrow[position]))
+                block, V = requests[position][0], narrow[position]
+                for start in range(0, V.shape[1], self._kind.at_once):
+                    # Never more vectors at once than the engine takes: what it returns is added and gone.
+                    columns = slice(start, start + self._kind.at_once)
+                    sums[position].add(group, columns, graph.products(block, V[:, columns]))
                 if not self.keeps_graphs:
                     graph.release(needed_later)
         return [parts.product(self.problem.num_items) for parts in sums]

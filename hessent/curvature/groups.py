@@ -133,15 +133,15 @@ class GroupSums:
             self._groups = rows.transpose(1, 2)
         self._current = 0
 
-    def add(self, group: int, summed: Tensor) -> None:
-        """Add the product with a micro-batch's summed curvature, shape (n, k)."""
+    def add(self, group: int, columns: slice, summed: Tensor) -> None:
+        """Add the products of some columns with a micro-batch's summed curvature, shape (n, k')."""
         if self._groups is None:
-            self._total += summed
+            self._total[:, columns] += summed
             return
         if group != self._current:
             self._finish_group()
             self._current = group
-        self._part += summed
+        self._part[:, columns] += summed
 
     def product(self, num_items: int) -> Product:
         """Return the product with the mean curvature of all items, and with that of every group."""

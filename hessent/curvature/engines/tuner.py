@@ -143,8 +143,9 @@ class Tuner:
         self._batch = batch
         self._plan = plan
         generator = torch.Generator().manual_seed(0)
+        most = max(engine_kind(name).at_once for name in _EXPECTED[problem.device.type])
         self._vectors = [
-            torch.randn(8, block.size, generator=generator).to(problem.device, problem.dtype).T
+            torch.randn(most, block.size, generator=generator).to(problem.device, problem.dtype).T
             for block, _ in plan.work
         ]
         self._expected: list[Tensor] = []
