@@ -4,11 +4,15 @@ Where gradient graphs are kept between passes, one block advances at a time: alw
 interval, until it has published a better spectrum.  Where every pass rebuilds the graphs, all solvers advance
 together, so that one pass over the data serves every block.  Between passes the caller may stop the work; what was
 published until then stands.
+
+What a solver does between two products (orthogonalisation, small eigenvalue problems) can go on in another thread
+while the next block's products are computed: no number depends on it, and on two cores it costs next to no time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 
 import torch
 from torch import Tensor
@@ -31,6 +35,7 @@ def run_solvers(
     should_stop: Callable[[], bool],
     progress: Callable[[BlockSolver, int], None],
     refined: Callable[[BlockSolver], None],
+    workers: Executor | None = None,
 ) -> bool:
     """Run one stage of every solver.
 
@@ -50,6 +55,8 @@ def run_solvers(
         Told the solver and the number of products after every pass.
     refined : callable
         Told the solver each time it has published a better spectrum.
+    workers : Executor, optional
+        Where solvers work between products; without, they do so in turn with the products.
 
     Returns
     -------
@@ -61,43 +68,111 @@ def run_solvers(
     NonFiniteError
         If a product holds NaN or infinity; names block and product.
     """
-    running = {solver: stage(solver) for solver in solvers}
-    waiting: dict[BlockSolver, Tensor] = {}
-    for solver in list(running):
-        _advance(solver, running, waiting, None)
+    line = _Line(solvers, stage, refined, workers)
     chosen: BlockSolver | None = None
-    while waiting:
-        if should_stop():
-            for generator in running.values():
-                generator.close()
-            return False
-        if chosen not in waiting:
-            chosen = widest_first(list(waiting))[0]
-        requests = list(waiting.items()) if together else [(chosen, waiting[chosen])]
-        products = multiply(requests)
-        for (solver, columns), product in zip(requests, products, strict=True):
-            _refuse_non_finite(solver, product)
-            progress(solver, columns.shape[1])
-            before = solver.spectrum
-            del waiting[solver]
-            _advance(solver, running, waiting, product)
-            if solver.spectrum is not before:
-                refined(solver)
-                chosen = None
-    return True
-
-
-def _advance(
-    solver: BlockSolver,
-    running: dict[BlockSolver, Products[None]],
-    waiting: dict[BlockSolver, Tensor],
-    product: Product | None,
-) -> None:
-    """Send a product to a solver and note what it asks for next; forget it when it has finished."""
     try:
-        waiting[solver] = next(running[solver]) if product is None else running[solver].send(product)
+        while line.busy:
+            line.collect(all_of_them=together)
+            if not line.waiting:
+                continue
+            if should_stop():
+                return False
+            if chosen in line.published or chosen not in line.unfinished:
+                chosen = None
+            line.published.clear()
+            chosen = chosen or widest_first(list(line.waiting))[0]
+            now = chosen if chosen in line.waiting else widest_first(list(line.waiting))[0]
+            requests = list(line.waiting.items()) if together else [(now, line.waiting[now])]
+            products = multiply(requests)
+            for (solver, columns), product in zip(requests, products, strict=True):
+                _refuse_non_finite(solver, product)
+                progress(solver, columns.shape[1])
+                line.send(solver, product)
+        return True
+    finally:
+        line.close()
+
+
+class _Line:
+    """Solvers between products: who waits for one, who is at work, who has finished.
+
+    Attributes
+    ----------
+    waiting : dict of BlockSolver to Tensor
+        The columns each asks for.
+    published : set of BlockSolver
+        Those that have published a better spectrum since somebody cleared it.
+    """
+
+    def __init__(
+        self,
+        solvers: Sequence[BlockSolver],
+        stage: Callable[[BlockSolver], Products[None]],
+        refined: Callable[[BlockSolver], None],
+        workers: Executor | None,
+    ) -> None:
+        self._running = {solver: stage(solver) for solver in solvers}
+        self._refined = refined
+        self._workers = workers
+        self._at_work: dict[Future[Tensor | None], BlockSolver] = {}
+        self._before = {solver: solver.spectrum for solver in solvers}
+        self.waiting: dict[BlockSolver, Tensor] = {}
+        self.published: set[BlockSolver] = set()
+        for solver in solvers:
+            self._settle(solver, _advance(self._running[solver], None))
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody has not finished."""
+        return bool(self._running)
+
+    @property
+    def unfinished(self) -> set[BlockSolver]:
+        """Those that have not finished."""
+        return set(self._running)
+
+    def send(self, solver: BlockSolver, product: Product) -> None:
+        """Hand a solver its product."""
+        del self.waiting[solver]
+        generator = self._running[solver]
+        if self._workers is None:
+            self._settle(solver, _advance(generator, product))
+        else:
+            self._at_work[self._workers.submit(_advance, generator, product)] = solver
+
+    def collect(self, *, all_of_them: bool) -> None:
+        """Take back those that have done their work; where nobody waits for a product, wait for one of them."""
+        if all_of_them:
+            wait(self._at_work)
+        elif not self.waiting:
+            wait(self._at_work, return_when=FIRST_COMPLETED)
+        for future in [future for future in self._at_work if future.done()]:
+            self._settle(self._at_work.pop(future), future.result())
+
+    def close(self) -> None:
+        """End all work."""
+        wait(self._at_work)
+        for generator in self._running.values():
+            generator.close()
+
+    def _settle(self, solver: BlockSolver, columns: Tensor | None) -> None:
+        """Note what a solver asks for next, None where it has finished, and tell of what it has published."""
+        if columns is None:
+            del self._running[solver]
+        else:
+            self.waiting[solver] = columns
+        if solver.spectrum is not self._before[solver]:
+            self._before[solver] = solver.spectrum
+            self.published.add(solver)
+            self._refined(solver)
+
+
+def _advance(generator: Products[None], product: Product | None) -> Tensor | None:
+    """Send a product to a solver; return what it asks for next, None when it has finished."""
+    try:
+        return next(generator) if product is None else generator.send(product)
     except StopIteration:
-        del running[solver]
+        return None
 
 
 def _refuse_non_finite(solver: BlockSolver, product: Product) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -137,9 +140,17 @@ class Measurement:
             self.engine.notify = observer.noted
             self.choose_engine()
             self.threads = torch.get_num_threads()
-            self._measure(observer, should_stop)
+            with self._workers() as workers:
+                self._measure(observer, should_stop, workers)
         finally:
             torch.set_num_threads(before)
+
+    def _workers(self) -> contextlib.AbstractContextManager[Executor | None]:
+        """A thread for what solvers do between products, where products leave a processor free."""
+        free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if self.problem.device.type == "cpu" and free > self.threads:
+            return ThreadPoolExecutor(1, thread_name_prefix="solver")
+        return contextlib.nullcontext()
 
     def choose_engine(self) -> None:
         """Settle engine and threads by timing them, for the products that are planned."""
@@ -153,7 +164,7 @@ class Measurement:
         together = joint_probes(self.settings, self.whole.size, PRODUCTS_PER_BLOCK)
         self.engine.choose(work, together=together)
 
-    def _measure(self, observer: Observer, should_stop: Callable[[], bool]) -> None:
+    def _measure(self, observer: Observer, should_stop: Callable[[], bool], workers: Executor | None) -> None:
         if self.engine.division.note is not None:
             observer.noted(self.engine.division.note)
         self._check_operator(observer)
@@ -180,6 +191,7 @@ class Measurement:
                 should_stop=should_stop,
                 progress=advanced,
                 refined=refined,
+                workers=workers,
             )
 
         observer.started("first look", sum(min(s.planned_matvecs(), 100) for s in self._solvers))

@@ -1,6 +1,8 @@
 """Several blocks against one engine: who goes on first, who is told, and what a stop leaves."""
 
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ class Engine:
         self.passes.append([solver.name for solver, _ in requests])
         return [self.operators[solver.name].product(columns) for solver, columns in requests]
 
-    def run(self, solvers, stage, *, together=False, should_stop=lambda: False):
+    def run(self, solvers, stage, *, together=False, should_stop=lambda: False, workers=None):
         return run_solvers(
             solvers,
             stage,
@@ -38,6 +40,7 @@ class Engine:
             should_stop=should_stop,
             progress=lambda solver, matvecs: None,
             refined=lambda solver: self.refined.append(solver.name),
+            workers=workers,
         )
 
 
@@ -116,3 +119,52 @@ def test_a_product_that_is_not_finite_names_the_block(bad):
     with pytest.raises(NonFiniteError, match="'flat'"):
         served.run(solvers, BlockSolver.first_look)
     assert torch.isfinite(served.operators["flat"].matrix).all()
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_work_in_another_thread_changes_no_number(together):
+    plain, threaded = engine(), engine()
+    solvers, others = plain.solvers(rtol=0.05), threaded.solvers(rtol=0.05)
+    with ThreadPoolExecutor(1) as workers:
+        for stage in (BlockSolver.first_look, BlockSolver.finish):
+            assert plain.run(solvers, stage, together=together)
+            assert threaded.run(others, stage, together=together, workers=workers)
+    for one, other in zip(solvers, others, strict=True):
+        assert one.spectrum.num_matvecs == other.spectrum.num_matvecs
+        np.testing.assert_array_equal(one.spectrum.probes.alphas, other.spectrum.probes.alphas)
+        np.testing.assert_array_equal(one.spectrum.outliers.values, other.spectrum.outliers.values)
+    assert sorted(plain.refined) == sorted(threaded.refined)
+
+
+def test_products_go_on_while_another_block_is_at_work():
+    served = engine()
+    solvers = served.solvers()
+    multiplied = threading.Event()
+    true_multiply = served.multiply
+
+    def multiply(requests):
+        if requests[0][0].name == "network":
+            multiplied.set()
+        return true_multiply(requests)
+
+    def stage(solver):
+        product = yield torch.ones(solver.size, 1, dtype=torch.float64)
+        if solver.name == "flat":
+            assert multiplied.wait(20)  # set by a product that comes while this one is at work
+        del product
+
+    served.multiply = multiply
+    with ThreadPoolExecutor(1) as workers:
+        assert served.run(solvers[:2], stage, workers=workers)
+    assert served.passes[0] == ["flat"]
+
+
+def test_a_solver_that_fails_at_work_ends_the_run_with_its_error():
+    served = engine()
+
+    def stage(solver):
+        yield torch.ones(solver.size, 1, dtype=torch.float64)
+        raise ValueError(f"{solver.name} failed")
+
+    with ThreadPoolExecutor(1) as workers, pytest.raises(ValueError, match="failed"):
+        served.run(served.solvers(), stage, workers=workers)
