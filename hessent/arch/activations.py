@@ -19,10 +19,17 @@ def activation_function(name: str) -> Callable[[Tensor], Tensor]:
 
     table: dict[str, Callable[[Tensor], Tensor]] = {
         "relu": torch.relu,
-        "gelu": functional.gelu,
-        "gelu_tanh": partial(functional.gelu, approximate="tanh"),
+        "gelu": _gelu,
+        "gelu_tanh": partial(_gelu, approximate="tanh"),
         "silu": functional.silu,
         "tanh": torch.tanh,
         "softplus": functional.softplus,
     }
     return table[name]
+
+
+def _gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """Look the function up at each call: it is another where second derivatives are wanted."""
+    from torch.nn import functional
+
+    return functional.gelu(x, approximate=approximate)

@@ -10,18 +10,18 @@ pass are looped over; third derivatives are composed of torch's.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.autograd import Function, forward_ad
+from torch import Tensor
+from torch.autograd import Function
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hessent.curvature import attention_pieces as pieces
 from hessent.curvature.attention_pieces import Setting
+from hessent.curvature.substitutes import is_batch, is_plain, is_transformed
 
 # Entries of P, all heads together (2 MiB in float32), up to which torch's own attention serves: where it is faster.
 # Tuned on one core of an AMD EPYC (Zen 4) in float32.  A second backward pass took, of torch's, with heads of 64:
@@ -29,9 +29,7 @@ from hessent.curvature.attention_pieces import Setting
 # with heads of 16: 0.7 at 65, causal 1.0 at 128 with 0.5 M and 0.7 at 256.
 _SMALL = 2**19
 
-_ORDINARY = (Tensor, nn.Parameter)
 _torchs: Callable[..., Tensor] = functional.scaled_dot_product_attention
-_unpack_dual: Callable[[Tensor], Any] = forward_ad.unpack_dual
 _broadcast: Callable[..., tuple[int, ...]] = torch.broadcast_shapes
 
 
@@ -95,8 +93,7 @@ def _is_small(query: Tensor, key: Tensor) -> bool:
 def _leading(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[int, ...] | None:
     """Broadcast the leading dimensions of all operands; None where torch's own attention serves."""
     operands = (query, key, value) if mask is None else (query, key, value, mask)
-    transformed = torch._C._are_functorch_transforms_active() or torch.compiler.is_compiling()
-    if transformed or not all(_is_plain(part, query) for part in operands):
+    if is_transformed() or not all(_fits(part, query) for part in operands):
         return None
     if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         return None
@@ -109,56 +106,11 @@ def _leading(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> 
     return leading if fits and len(leading) <= 2 else None
 
 
-def _is_plain(operand: Tensor, query: Tensor) -> bool:
-    """Tell whether an operand is an ordinary tensor of the query's kind, without a forward derivative."""
-    return (
-        type(operand) in _ORDINARY
-        and operand.layout == torch.strided
-        and not operand.is_nested
-        and operand.device == query.device
-        and ((operand.dtype == query.dtype and operand.dim() >= 2) or operand.dtype == torch.bool)
-        and query.dtype in (torch.float32, torch.float64)
-        and not torch.is_autocast_enabled(query.device.type)
-        and not _is_batch(operand)
-        and _unpack_dual(operand).tangent is None
+def _fits(operand: Tensor, query: Tensor) -> bool:
+    """Tell whether an operand is an ordinary tensor of the query's kind, or an ordinary mask."""
+    return is_plain(operand, query) and (
+        (operand.dtype == query.dtype and operand.dim() >= 2) or operand.dtype == torch.bool
     )
-
-
-def _is_batch(*vectors: Tensor) -> bool:
-    """Tell whether a tensor stands for one of a batch, under vmap or a batched backward pass."""
-    try:
-        for vector in vectors:
-            vector.untyped_storage()
-    except NotImplementedError:  # a wrapper has no storage of its own
-        return True
-    return False
-
-
-class ExactAttention:
-    """While entered, `attention` stands in for torch.nn.functional.scaled_dot_product_attention, in any model.
-
-    The name is rebound, as long as anybody is inside: a mode of torch's would slow every other function down, and
-    not see calls inside functions that it is called for (nn.MultiheadAttention's, recomputation in a backward
-    pass).  Code that imported the function itself by name keeps torch's, and whoever rebound the name before keeps
-    their own: both right, with more memory.
-    """
-
-    _lock = threading.Lock()
-    _inside = 0
-
-    def __enter__(self) -> None:
-        """Rebind the name."""
-        with self._lock:
-            ExactAttention._inside += 1
-            if functional.scaled_dot_product_attention is _torchs:
-                functional.scaled_dot_product_attention = attention
-
-    def __exit__(self, *details: object) -> None:
-        """Give the name back, if nobody else is inside."""
-        with self._lock:
-            ExactAttention._inside -= 1
-            if not ExactAttention._inside and functional.scaled_dot_product_attention is attention:
-                functional.scaled_dot_product_attention = _torchs
 
 
 class _Attended(Function):
@@ -175,7 +127,7 @@ class _Attended(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, mask = ctx.saved_tensors
-        gradients = _looped("gradients") if _is_batch(g) else _gradients
+        gradients = _looped("gradients") if is_batch(g) else _gradients
         return *gradients(q, k, v, g, mask, *ctx.setting), None, None, None
 
 
@@ -194,7 +146,7 @@ class _Gradients(Function):
     def backward(ctx: Any, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, g, mask = ctx.saved_tensors
         operands, setting = (q, k, v, g, a, b, c), Setting(mask, *ctx.setting)
-        if _is_batch(a, b, c):
+        if is_batch(a, b, c):
             found = _looped("products")(*operands, *setting)
         elif torch.is_grad_enabled():  # a third derivative is wanted
             found = _composed_products(operands, setting)

@@ -20,14 +20,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hessent.curvature.attention import ExactAttention
+from hessent.curvature.attention import attention
 from hessent.curvature.containers import map_tensors, num_samples
+from hessent.curvature.gelu import derivatives_inside, gelu
 from hessent.curvature.losses import Loss, resolve_loss
 from hessent.curvature.prefetch import prefetched
+from hessent.curvature.substitutes import Substitute
 from hessent.curvature.support import refuse_unsupported
 from hessent.errors import DataError, NonFiniteError
 
 Batches = Iterable[tuple[Any, Any]]
+
+_SUBSTITUTES = (Substitute("scaled_dot_product_attention", attention), Substitute("gelu", gelu))
 
 
 class Problem:
@@ -113,7 +117,8 @@ class Problem:
 
     def outputs(self, inputs: Any) -> Any:
         """Return the model's outputs; a dict of inputs is passed as keyword arguments."""
-        return self.model(**inputs) if isinstance(inputs, dict) else self.model(inputs)
+        with derivatives_inside():
+            return self.model(**inputs) if isinstance(inputs, dict) else self.model(inputs)
 
     def loss_sum(self, inputs: Any, targets: Any) -> tuple[Tensor, int]:
         """Return the loss summed over the items of a micro-batch, and their number.
@@ -195,8 +200,8 @@ def exact_derivatives(model: nn.Module) -> Iterator[None]:
     """Hold every setting under which second derivatives exist and are exact.
 
     Attention runs on the math backend (the fused ones have no second derivative) or, where that would keep much
-    memory, on the package's own; recurrent layers outside cuDNN (its kernels have no double backward), matrix
-    products outside tf32.  It must surround the whole product: forward and both backward passes.
+    memory, on the package's own, and so does GELU; recurrent layers outside cuDNN (its kernels have no double
+    backward), matrix products outside tf32.  It must surround the whole product: forward and both backward passes.
     """
     recurrent = _is_recurrent(model)
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
@@ -204,7 +209,7 @@ def exact_derivatives(model: nn.Module) -> Iterator[None]:
     try:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.enabled = cudnn and not recurrent
-        with sdpa_kernel(SDPBackend.MATH), ExactAttention():
+        with sdpa_kernel(SDPBackend.MATH), _SUBSTITUTES[0], _SUBSTITUTES[1]:
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32

@@ -16,10 +16,11 @@ from torch.utils.checkpoint import checkpoint
 from hessent.arch.registry import build
 from hessent.curvature import attention as module
 from hessent.curvature import attention_pieces as pieces
-from hessent.curvature.attention import ExactAttention, attention
+from hessent.curvature.attention import attention
 from hessent.curvature.blocks import Block
 from hessent.curvature.engines.double_backward import DoubleBackward
 from hessent.curvature.problem import Problem, exact_derivatives
+from hessent.curvature.substitutes import Substitute
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*performance drop:UserWarning")
 
@@ -387,12 +388,12 @@ def test_short_sequences_keep_torchs_attention(calls):
 
 def test_torchs_attention_is_itself_again_when_the_last_has_left(monkeypatch):
     monkeypatch.setattr(module, "_SMALL", 0)
-    first, second = ExactAttention(), ExactAttention()
-    first.__enter__()
-    second.__enter__()
-    first.__exit__()
+    substitute = Substitute("scaled_dot_product_attention", attention)
+    substitute.__enter__()
+    substitute.__enter__()
+    substitute.__exit__()
     assert functional.scaled_dot_product_attention is attention
-    second.__exit__()
+    substitute.__exit__()
     assert functional.scaled_dot_product_attention is module._torchs
     with pytest.raises(ValueError, match="left early"), exact_derivatives(nn.Identity()):
         raise ValueError("left early")
@@ -403,7 +404,8 @@ def test_whoever_replaced_attention_before_keeps_their_own(monkeypatch):
     def theirs(*operands):
         return operands[0]
 
+    substitute = Substitute("scaled_dot_product_attention", attention)
     monkeypatch.setattr(functional, "scaled_dot_product_attention", theirs)
-    with ExactAttention():
+    with substitute:
         assert functional.scaled_dot_product_attention is theirs
     assert functional.scaled_dot_product_attention is theirs
