@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 
 from hessent.curvature.blocks import resolve_blocks
 from hessent.curvature.engine import HessianEngine
+from hessent.curvature.engines.double_backward import DoubleBackward
 from hessent.curvature.problem import Problem
 from hessent.eigensolver.dense import form_matrix
 from hessent.eigensolver.requests import answer
@@ -182,3 +184,26 @@ def test_auto_settles_on_an_engine_and_counts_graph_memory():
     whole = engine_for(CASES["layernorm+attention"], *WHOLE)
     # Bytes grow with the samples, whichever way they are cut (parameters are counted in each graph).
     assert 0.4 * whole.graph_bytes < engine.graph_bytes < 2.5 * whole.graph_bytes
+
+
+def test_rebuilt_graphs_are_released_from_the_inputs_on_and_wholly_after_the_last_block(monkeypatch):
+    engine = engine_for(CASES["layernorm+attention"], *WHOLE, engine="lockstep")
+    problem = engine.problem
+    blocks = resolve_blocks(problem.model, problem.parameters, ["layer"], full=True)
+    kept = []
+    release = DoubleBackward.release
+
+    def released(self, parameters):
+        kept.append(frozenset(parameters))
+        release(self, parameters)
+        assert set(self.gradients) == set(parameters)
+
+    monkeypatch.setattr(DoubleBackward, "release", released)
+    generator = torch.Generator().manual_seed(0)
+    requests = [(block, torch.randn(block.size, 1, generator=generator, dtype=torch.float64)) for block in blocks]
+    backwards = engine.products(requests[::-1])[::-1]
+    assert all(later < earlier for earlier, later in itertools.pairwise(kept[1:]))
+    assert kept[-1] == frozenset()
+    for (block, V), found in zip(requests, backwards, strict=True):
+        rows = columns_of(problem.model, block.parameters)
+        assert relative(found.total, hessian_of("layernorm+attention")[rows][:, rows] @ V) < 1e-10
