@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -35,8 +31,10 @@ from hessent.eigensolver.scheduler import run_solvers, widest_first
 from hessent.eigensolver.settings import SolverSettings, is_exact, joint_probes
 from hessent.pipeline.accuracy import Accuracy, refuse_large_exact, sampled_fraction
 from hessent.pipeline.observer import Observer
+from hessent.pipeline.served_products import ServedProducts, spare_thread
 from hessent.pipeline.tensor_probe import probe_tensors
 from hessent.pipeline.vector_places import PlannedVectors, SpillNotes, planned_vectors
+from hessent.pipeline.versions import library_versions
 from hessent.spectra.model import BlockSpectrum, CheckpointInfo, DataInfo, LossInfo, Spectrum, TensorProbe
 
 
@@ -74,6 +72,8 @@ class Measurement:
         Filled by `run`.
     complete : bool
         Whether every block was worked on to its end.
+    products : ServedProducts
+        Where solvers get their products from.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Measurement:
         self.sampled_fraction = sampled_fraction(problem.num_samples, accuracy.population)
         self.engine = HessianEngine(problem, memory=graph_memory, engine=engine, num_groups=accuracy.num_groups)
         self.whole = Block(FULL, tuple(problem.parameters), problem.num_params)
-        self._undivided: HessianEngine | None = None
+        self.products = ServedProducts(self.engine)
         self._solvers: list[BlockSolver] = []
         self._spills = SpillNotes(
             {block.name: self.planned_vectors(block) for block in self.blocks if not self._is_exact(block)},
@@ -140,17 +140,10 @@ class Measurement:
             self.engine.notify = observer.noted
             self.choose_engine()
             self.threads = torch.get_num_threads()
-            with self._workers() as workers:
+            with spare_thread(self.problem.device, self.threads) as workers:
                 self._measure(observer, should_stop, workers)
         finally:
             torch.set_num_threads(before)
-
-    def _workers(self) -> contextlib.AbstractContextManager[Executor | None]:
-        """A thread for what solvers do between products, where products leave a processor free."""
-        free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        if self.problem.device.type == "cpu" and free > self.threads:
-            return ThreadPoolExecutor(1, thread_name_prefix="solver")
-        return contextlib.nullcontext()
 
     def choose_engine(self) -> None:
         """Settle engine and threads by timing them, for the products that are planned."""
@@ -173,7 +166,7 @@ class Measurement:
         by_solver = dict(zip(self._solvers, self.blocks, strict=True))
 
         def multiply(requests: Sequence[tuple[BlockSolver, Tensor]]) -> list[Product]:
-            return self._multiply([(by_solver[s], columns, s.wants_groups) for s, columns in requests])
+            return self.products.answer([(by_solver[s], columns, s.wants_groups) for s, columns in requests])
 
         def advanced(solver: BlockSolver, matvecs: int) -> None:
             observer.advanced(solver.name, matvecs)
@@ -205,30 +198,6 @@ class Measurement:
         if not self.complete:
             for solver in self._solvers:
                 solver.stop("stopped early")
-
-    def _multiply(self, requests: Sequence[tuple[Block, Tensor, bool]]) -> list[Product]:
-        """Answer (block, columns, whether data groups are wanted), from whole micro-batches where they are not."""
-        engines = [self.engine if wanted else self._undivided_engine() for _, _, wanted in requests]
-        products: dict[int, Product] = {}
-        for engine in dict.fromkeys(engines):
-            mine = [index for index, other in enumerate(engines) if other is engine]
-            answers = engine.products([requests[index][:2] for index in mine])
-            products.update(zip(mine, answers, strict=True))
-        return [products[index] for index in range(len(requests))]
-
-    def _undivided_engine(self) -> HessianEngine:
-        """The same products from micro-batches that are not cut into groups: fewer, so faster on small data."""
-        if self._undivided is None:
-            self._undivided = self.engine
-            if self.engine.group_items is not None:
-                room = max(self.engine.memory - self.engine.graph_bytes, 0) if self.engine.keeps_graphs else 0
-                whole = HessianEngine(
-                    self.problem, memory=room, engine=self.engine.engine, notify=self.engine.notify
-                )
-                # Rebuilding graphs at every pass costs more than many small ones that are kept.
-                if whole.keeps_graphs or not self.engine.keeps_graphs:
-                    self._undivided = whole
-        return self._undivided
 
     def spectra(self) -> tuple[BlockSpectrum, ...]:
         """Return what is known so far, in the model's order; a block without an estimate is left out."""
@@ -327,9 +296,3 @@ class Measurement:
 
 def _done(solver: BlockSolver) -> bool:
     return solver.spectrum is not None and solver.spectrum.converged
-
-
-def library_versions() -> Mapping[str, str]:
-    """Return the versions that can change a number."""
-    names = ("hessent", "torch", "numpy", "scipy", "h5py", "safetensors")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}

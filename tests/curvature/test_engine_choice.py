@@ -67,6 +67,7 @@ def candidates(monkeypatch):
             "linearized": catalogue.EngineKind("linearized", "", build, 8, kept_over_graph),
         }
         monkeypatch.setattr(catalogue, "_KINDS", kinds)
+        monkeypatch.setitem(tuner._EXPECTED, "cpu", {"linearized": tuner._EXPECTED["cpu"]["linearized"]})
 
     return install
 
@@ -161,3 +162,13 @@ def test_a_spoiled_memory_is_as_good_as_none(candidates, tmp_path, monkeypatch, 
     assert again.engine == "linearized"
     monkeypatch.setenv("HESSENT_CACHE", str(kept))  # a file where a folder should be
     engine().choose([(whole(again), 100_000)])
+
+
+def test_several_vectors_at_once_are_tried_only_where_they_hold_little(monkeypatch):
+    served = engine()
+    served.choose([(whole(served), 10**6)])
+    assert "batched" in served.why
+    assert "at once" not in served.why
+    monkeypatch.setitem(tuner._LARGEST_AT_ONCE, "cpu", 1000)
+    served.choose([(whole(served), 10**7)])
+    assert "batched would hold" in served.why

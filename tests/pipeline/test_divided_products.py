@@ -30,7 +30,7 @@ def measurement(graph_memory: int = 2**30, **accuracy: object) -> Measurement:
 def test_products_that_need_no_groups_are_the_same_products(graph_memory):
     own = measurement(graph_memory)
     V = torch.randn(own.whole.size, 3, dtype=torch.float64)
-    both = own._multiply(
+    both = own.products.answer(
         [(own.whole, V, True), (own.blocks[0], V[: own.blocks[0].size], False), (own.whole, V, False)]
     )
     with_groups, block, without = both
@@ -40,19 +40,19 @@ def test_products_that_need_no_groups_are_the_same_products(graph_memory):
     for product in (with_groups, without):
         assert torch.allclose(product.total, hessian @ V, rtol=1e-10, atol=1e-12)
     assert block.total.shape == (own.blocks[0].size, 3)
-    assert own._undivided_engine() is not own.engine
+    assert own.products.undivided is not own.engine
 
 
 def test_a_second_set_of_graphs_that_does_not_fit_is_not_made():
     first = measurement()
     own = measurement(first.engine.graph_bytes + 1)
     assert own.engine.keeps_graphs
-    assert own._undivided_engine() is own.engine
+    assert own.products.undivided is own.engine
 
 
 def test_undivided_data_needs_no_second_engine():
     own = measurement(data_error=False)
-    assert own._undivided_engine() is own.engine
+    assert own.products.undivided is own.engine
 
 
 @pytest.mark.parametrize(
