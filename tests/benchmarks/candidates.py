@@ -18,7 +18,6 @@ from benchmarks.machine import memory
 from benchmarks.models import CrossEntropy, Workload
 from torch import Tensor
 
-import hessent
 from hessent.curvature.blocks import Block
 from hessent.curvature.engine import HessianEngine
 
@@ -26,6 +25,7 @@ Multiply = Callable[[Sequence[Tensor]], list[Tensor]]
 Prepare = Callable[[Workload, list[Block]], Multiply]
 
 ENGINES = ("auto", "retained", "lockstep", "batched", "forward", "linearized", "replayed")
+_PRODUCTS = 300  # with every block: what `auto` may choose for
 _GRAPH_SHARE = 0.5  # of the memory, for what an engine keeps
 
 
@@ -74,14 +74,10 @@ class Engine:
 
     def __call__(self, work: Workload, blocks: list[Block]) -> Multiply:
         problem = work.problem()
-        if self.name == "auto":
-            # What `hessent.operator` has timed and chosen, for the whole matrix or for the largest block.
-            largest = max(blocks, key=lambda block: block.size)
-            name = None if largest.name == "full" else largest.name
-            engine = hessent.operator(problem, block=name, memory=room(work.device)).engine
-        else:
-            problem.measure_loss()
-            engine = HessianEngine(problem, memory=room(work.device), engine=self.name)
+        problem.measure_loss()
+        engine = HessianEngine(problem, memory=room(work.device), engine=self.name)
+        # As for a run over all of them; the one in the middle stands for the others, as in `hessent spectrum`.
+        engine.choose([(blocks[len(blocks) // 2], _PRODUCTS * len(blocks))])
         self.chosen = str(engine.engine)
         return lambda columns: [found.total for found in engine.products(list(zip(blocks, columns, strict=True)))]
 
