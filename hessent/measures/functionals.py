@@ -20,7 +20,7 @@ c = 0.5: on exact Hessians of small trained nets further steps changed the gap b
 1 for orders below 1, which live on the smallest eigenvalues and converge like 1/m.  The Radau rule with a node at
 zero gives such functions too little mass where the Gauss rules mostly give too much, so for these orders F is taken
 midway between the two, and half their difference joins the second term.  The first term is multiplied by
-1.25 there: eigenvalues converge first where the probes have most of them, so what is left to the probes is a little
+1.3 there: eigenvalues converge first where the probes have most of them, so what is left to the probes is a little
 less than fair (0.4 standard deviations of the trace on a power law).
 
 The products' noise adds a random symmetric matrix of root mean square eigenvalue f: λ is seen as √(λ² + f²) on
@@ -55,7 +55,7 @@ _SHARES = (0.7, 0.5)
 _SHORT_RUN = 100
 _SHORT_RUN_FACTOR = 1.5
 _JOINT_FACTOR = 0.5
-_JOINT_SAMPLING = 1.25
+_JOINT_SAMPLING = 1.3
 ONLY_TRACE = "only the trace was asked for"
 
 
