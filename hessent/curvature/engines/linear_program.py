@@ -90,7 +90,11 @@ class LinearProgram:
                     arguments[place] = (
                         values[source] if type(source) is int else [_filled(part, values) for part in source]
                     )
-                found = operation(*arguments, **{name: _filled(part, values) for name, part in keywords.items()})
+                if keywords:
+                    named = {name: _filled(part, values) for name, part in keywords.items()}
+                    found = operation(*arguments, **named)
+                else:
+                    found = operation(*arguments)
                 if len(outputs) == 1 and type(found) is Tensor:
                     if outputs[0] is not None:
                         values[outputs[0]] = found
