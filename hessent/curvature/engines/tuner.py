@@ -145,12 +145,6 @@ class Tuner:
         self._problem = problem
         self._batch = batch
         self._plan = plan
-        generator = torch.Generator().manual_seed(0)
-        most = max(engine_kind(name).at_once for name in _EXPECTED[problem.device.type])
-        self._vectors = [
-            torch.randn(most, block.size, generator=generator).to(problem.device, problem.dtype).T
-            for block, _ in plan.work
-        ]
         self._expected: list[Tensor] = []
         self._largest_at_once = _LARGEST_AT_ONCE.get(problem.device.type, plan.memory)
 
@@ -192,7 +186,8 @@ class Tuner:
         try:
             if kind.transforms:  # their first use loads parts of torch for 2–3 s, which is not to be timed
                 few = (samples(part, 0, 1) for part in self._batch)
-                kind.build(self._problem, *few).products(self._plan.work[0][0], self._vectors[0][:, :1])
+                widest = self._plan.work[0][0]
+                kind.build(self._problem, *few).products(widest, self._columns(widest, 1))
             trial, found = self._timed(kind)
         except (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError, MemoryError) as error:
             if is_out_of_memory(error):
@@ -213,15 +208,23 @@ class Tuner:
         """
         built, setup = self._clocked(lambda: kind.build(self._problem, *self._batch))
         per_vector, found = [], []
-        for (block, _), V in zip(self._plan.work, self._vectors, strict=True):
-            some = V[:, : kind.at_once]
-            product = partial(built.products, block, some)
+        for block, _ in self._plan.work:
+            V = self._columns(block, kind.at_once)
+            product = partial(built.products, block, V)
             _, first = self._clocked(product)
             products, again = self._clocked(product)
             setup += max(first - again, 0.0)
-            per_vector.append(min(first, again) / some.shape[1])
+            per_vector.append(min(first, again) / kind.at_once)
             found.append(products[:, :1].clone())
         return Trial(kind, setup, tuple(per_vector)), found
+
+    def _columns(self, block: Block, count: int) -> Tensor:
+        """Random columns (n_b, count); the first is the same however many there are."""
+        rows = [
+            torch.randn(block.size, generator=torch.Generator().manual_seed(seed), dtype=self._problem.dtype)
+            for seed in range(count)
+        ]
+        return torch.stack(rows).to(self._problem.device).T
 
     def _clocked(self, work: Callable[[], Any]) -> tuple[Any, float]:
         start = time.perf_counter()
