@@ -108,7 +108,7 @@ def test_a_candidate_that_keeps_more_than_fits_is_not_tried(candidates):
     served = engine(memory=2**24)
     served.choose([(whole(served), 100_000)])
     assert served.engine == "retained"
-    assert "linearized would keep" in served.why
+    assert "linearized would take" in served.why
 
 
 def test_without_room_for_graphs_they_are_rebuilt_and_the_engine_says_so():

@@ -75,13 +75,13 @@ class Plan:
         """Passes over the data."""
         return max(sum(vectors for _, vectors in self.work) / max(self.together, 1), 1.0)
 
-    def kept_bytes(self, kind: EngineKind) -> float:
-        """Bytes that an engine keeps of all micro-batches."""
-        return kind.kept_over_graph * self.graph_bytes * self.micro_batches
+    def taken_bytes(self, kind: EngineKind) -> float:
+        """Bytes that an engine keeps of all micro-batches, and takes while it is built for one."""
+        return self.graph_bytes * (kind.kept_over_graph * self.micro_batches + kind.building_over_graph)
 
     def fits(self, kind: EngineKind) -> bool:
         """Whether that fits in memory."""
-        return self.kept_bytes(kind) <= self.memory
+        return self.taken_bytes(kind) <= self.memory
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Tuner:
             kind = engine_kind(name)
             forecast = vectors * sum(reference.per_vector) + graphs * reference.setup + flat
             if not plan.fits(kind):
-                notes.append(f"{kind.name} would keep {plan.kept_bytes(kind) / 2**20:,.0f} MiB")
+                notes.append(f"{kind.name} would take {plan.taken_bytes(kind) / 2**20:,.0f} MiB")
             elif kind.at_once > 1 and kind.at_once * plan.graph_bytes > self._largest_at_once:
                 notes.append(f"{kind.name} would hold {kind.at_once * plan.graph_bytes / 2**20:,.0f} MiB at once")
             elif forecast > allowance:
