@@ -89,7 +89,13 @@ _KINDS = {
         EngineKind("batched", f"{_TOGETHER} vectors per second backward pass", _batched, _TOGETHER, 1.0),
         EngineKind("forward", "forward over reverse, nothing kept", _forward, _TOGETHER, 0.0, transforms=True),
         EngineKind(
-            "linearized", "the gradient linearized once per micro-batch", _linearized, 1, 1.6, transforms=True
+            "linearized",
+            "the gradient linearized once per micro-batch",
+            _linearized,
+            1,
+            1.6,
+            transforms=True,
+            building_over_graph=10.0,
         ),
         EngineKind("replayed", "a captured second backward, replayed", _replayed, 1, 3.0, ("cuda",)),
     )
