@@ -23,7 +23,7 @@ from torch import Tensor
 
 from hessent.curvature.blocks import Block
 from hessent.curvature.containers import num_samples, shapes
-from hessent.curvature.engines.catalogue import AUTO, ENGINES, EngineKind, engine_kind, kinds_for
+from hessent.curvature.engines.catalogue import AUTO, EngineKind, engine_kind, kinds_for
 from hessent.curvature.engines.double_backward import DoubleBackward
 from hessent.curvature.engines.graph_memory import GraphMemory
 from hessent.curvature.engines.micro_batch import MicroBatch
@@ -129,16 +129,17 @@ class HessianEngine:
         """Time the candidates, or remember what won under the same circumstances."""
         batch, share = self._first_batch()
         plan = Plan(work, together, max(round(1 / share), 1), self.memory, _graph_bytes(self.problem, batch))
+        fitting = [kind.name for kind in kinds_for(self.problem.device.type) if plan.fits(kind)]
         question = {
             "what": "engine",
             "input": shapes(batch[0]),
             "work": [[list(block.parameters), vectors.bit_length()] for block, vectors in work],
             "passes": [together, plan.micro_batches],
-            "fits": [kind.name for kind in kinds_for(self.problem.device.type) if plan.fits(kind)],
+            "fits": fitting,
             **identity(self.problem),
         }
         known = recall(question) or {}
-        if known.get("engine") in ENGINES:
+        if known.get("engine") in fitting:
             return Choice(str(known["engine"]), str(known.get("why")))
         choice = Tuner(self.problem, batch, plan).choose()
         remember(question, {"engine": choice.engine, "why": choice.why})

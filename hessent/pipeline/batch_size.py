@@ -8,6 +8,7 @@ times as much in micro-batches of 128 as of 32.
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
@@ -87,9 +88,9 @@ def _fastest(problem: Problem, stream: BatchStream, sizes: list[int]) -> int:
     """Try ever larger micro-batches while a sample gets cheaper; with one thread, which nothing can contend for."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    best, least = sizes[0], math.inf
     try:
-        best, least = sizes[0], _seconds_per_sample(problem, stream, sizes[0])
-        for size in sizes[1:]:
+        for size in sizes:
             seconds = _seconds_per_sample(problem, stream, size)
             if seconds > _WORTH * least:
                 break

@@ -62,9 +62,9 @@ def candidates(monkeypatch):
 
     def install(build, kept_over_graph=1.0):
         kinds = {
-            "retained": catalogue.EngineKind("retained", "", Slow, 1, 1.0),
-            "lockstep": catalogue.EngineKind("lockstep", "", Slow, 1, 0.0),
-            "linearized": catalogue.EngineKind("linearized", "", build, 8, kept_over_graph),
+            "retained": catalogue.EngineKind("retained", Slow, 1, 1.0),
+            "lockstep": catalogue.EngineKind("lockstep", Slow, 1, 0.0),
+            "linearized": catalogue.EngineKind("linearized", build, 8, kept_over_graph),
         }
         monkeypatch.setattr(catalogue, "_KINDS", kinds)
         monkeypatch.setitem(tuner._EXPECTED, "cpu", {"linearized": tuner._EXPECTED["cpu"]["linearized"]})

@@ -26,8 +26,6 @@ class EngineKind:
     ----------
     name : str
         What `--engine` calls it.
-    summary : str
-        What it does, one line.
     build : callable
         Makes it for one micro-batch: (problem, inputs, targets).
     at_once : int
@@ -45,7 +43,6 @@ class EngineKind:
     """
 
     name: str
-    summary: str
     build: Callable[[Problem, Any, Any], MicroBatch]
     at_once: int
     kept_over_graph: float
@@ -84,20 +81,15 @@ def _replayed(problem: Problem, inputs: Any, targets: Any) -> MicroBatch:
 _KINDS = {
     kind.name: kind
     for kind in (
-        EngineKind("retained", "gradient graphs kept, a second backward pass per vector", DoubleBackward, 1, 1.0),
-        EngineKind("lockstep", "graphs rebuilt on every pass, shared by its vectors", DoubleBackward, 1, 0.0),
-        EngineKind("batched", f"{_TOGETHER} vectors per second backward pass", _batched, _TOGETHER, 1.0),
-        EngineKind("forward", "forward over reverse, nothing kept", _forward, _TOGETHER, 0.0, transforms=True),
+        EngineKind("retained", DoubleBackward, at_once=1, kept_over_graph=1.0),
+        # The same graphs, rebuilt on every pass and shared by all its blocks and vectors.
+        EngineKind("lockstep", DoubleBackward, at_once=1, kept_over_graph=0.0),
+        EngineKind("batched", _batched, at_once=_TOGETHER, kept_over_graph=1.0),
+        EngineKind("forward", _forward, at_once=_TOGETHER, kept_over_graph=0.0, transforms=True),
         EngineKind(
-            "linearized",
-            "the gradient linearized once per micro-batch",
-            _linearized,
-            1,
-            1.6,
-            transforms=True,
-            building_over_graph=10.0,
+            "linearized", _linearized, at_once=1, kept_over_graph=1.6, transforms=True, building_over_graph=10.0
         ),
-        EngineKind("replayed", "a captured second backward, replayed", _replayed, 1, 3.0, ("cuda",)),
+        EngineKind("replayed", _replayed, at_once=1, kept_over_graph=3.0, devices=("cuda",)),
     )
 }
 ENGINES = (AUTO, *_KINDS)
