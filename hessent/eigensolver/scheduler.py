@@ -26,6 +26,20 @@ Requests = Sequence[tuple[BlockSolver, Tensor]]
 Multiply = Callable[[Requests], list[Product]]
 
 
+class Turns:
+    """Which blocks may be worked on, and what becomes of the work; here all of them, and nothing."""
+
+    def admits(self, solver: BlockSolver) -> bool:
+        """Whether a solver that has not begun the stage may begin it; one that may not is left out of it."""
+        return True
+
+    def paused(self, solver: BlockSolver) -> None:
+        """Take note that a solver waits for a product."""
+
+    def ended(self, solver: BlockSolver) -> None:
+        """Take note that a solver has come to the end of the stage."""
+
+
 def run_solvers(
     solvers: Sequence[BlockSolver],
     stage: Callable[[BlockSolver], Products[None]],
@@ -36,6 +50,7 @@ def run_solvers(
     progress: Callable[[BlockSolver, int], None],
     refined: Callable[[BlockSolver], None],
     workers: Executor | None = None,
+    turns: Turns | None = None,
 ) -> bool:
     """Run one stage of every solver.
 
@@ -57,6 +72,8 @@ def run_solvers(
         Told the solver each time it has published a better spectrum.
     workers : Executor, optional
         Where solvers work between products; without, they do so in turn with the products.
+    turns : Turns, optional
+        Asked before a solver begins, and told where it stands; always from the thread that calls.
 
     Returns
     -------
@@ -68,33 +85,41 @@ def run_solvers(
     NonFiniteError
         If a product holds NaN or infinity; names block and product.
     """
-    line = _Line(solvers, stage, refined, workers)
+    line = _Line(solvers, stage, refined, workers, turns or Turns())
     chosen: BlockSolver | None = None
     try:
         while line.busy:
             line.collect(all_of_them=together)
-            if not line.waiting:
-                continue
             if should_stop():
+                line.collect(all_of_them=True)
                 return False
             if chosen in line.published or chosen not in line.unfinished:
                 chosen = None
             line.published.clear()
-            chosen = chosen or widest_first(list(line.waiting))[0]
-            now = chosen if chosen in line.waiting else widest_first(list(line.waiting))[0]
-            requests = list(line.waiting.items()) if together else [(now, line.waiting[now])]
-            products = multiply(requests)
-            for (solver, columns), product in zip(requests, products, strict=True):
-                _refuse_non_finite(solver, product)
-                progress(solver, columns.shape[1])
-                line.send(solver, product)
+            ready = line.ready
+            if not ready:
+                continue
+            chosen = chosen or widest_first(ready)[0]
+            if together:
+                line.begin(*ready)
+                requests = list(line.waiting.items())
+            else:
+                now = chosen if chosen in ready else widest_first(ready)[0]
+                line.begin(now)
+                requests = [(now, line.waiting[now])] if now in line.waiting else []
+            if requests:
+                products = multiply(requests)
+                for (solver, columns), product in zip(requests, products, strict=True):
+                    _refuse_non_finite(solver, product)
+                    progress(solver, columns.shape[1])
+                    line.send(solver, product)
         return True
     finally:
         line.close()
 
 
 class _Line:
-    """Solvers between products: who waits for one, who is at work, who has finished.
+    """Solvers between products: who has not begun, who waits for a product, who is at work, who has finished.
 
     Attributes
     ----------
@@ -110,26 +135,44 @@ class _Line:
         stage: Callable[[BlockSolver], Products[None]],
         refined: Callable[[BlockSolver], None],
         workers: Executor | None,
+        turns: Turns,
     ) -> None:
-        self._running = {solver: stage(solver) for solver in solvers}
+        self._not_begun = list(solvers)
+        self._running: dict[BlockSolver, Products[None]] = {}
+        self._stage = stage
         self._refined = refined
         self._workers = workers
+        self._turns = turns
         self._at_work: dict[Future[Tensor | None], BlockSolver] = {}
         self._before = {solver: solver.spectrum for solver in solvers}
         self.waiting: dict[BlockSolver, Tensor] = {}
         self.published: set[BlockSolver] = set()
-        for solver in solvers:
-            self._settle(solver, _advance(self._running[solver], None))
 
     @property
     def busy(self) -> bool:
         """Whether anybody has not finished."""
-        return bool(self._running)
+        return bool(self._not_begun or self._running)
 
     @property
     def unfinished(self) -> set[BlockSolver]:
         """Those that have not finished."""
-        return set(self._running)
+        return {*self._not_begun, *self._running}
+
+    @property
+    def ready(self) -> list[BlockSolver]:
+        """Those that are not at work: they can be given a product, or can begin."""
+        return [*self.waiting, *self._not_begun]
+
+    def begin(self, *solvers: BlockSolver) -> None:
+        """Let those of the solvers begin that have not, and may; it says what they ask for first."""
+        for solver in solvers:
+            if solver not in self._not_begun:
+                continue
+            self._not_begun.remove(solver)
+            if self._turns.admits(solver):
+                self._before[solver] = solver.spectrum
+                generator = self._running[solver] = self._stage(solver)
+                self._settle(solver, _advance(generator, None))
 
     def send(self, solver: BlockSolver, product: Product) -> None:
         """Hand a solver its product."""
@@ -141,10 +184,10 @@ class _Line:
             self._at_work[self._workers.submit(_advance, generator, product)] = solver
 
     def collect(self, *, all_of_them: bool) -> None:
-        """Take back those that have done their work; where nobody waits for a product, wait for one of them."""
+        """Take back those that have done their work; where nobody else is ready, wait for one of them."""
         if all_of_them:
             wait(self._at_work)
-        elif not self.waiting:
+        elif not self.ready:
             wait(self._at_work, return_when=FIRST_COMPLETED)
         for future in [future for future in self._at_work if future.done()]:
             self._settle(self._at_work.pop(future), future.result())
@@ -165,6 +208,10 @@ class _Line:
             self._before[solver] = solver.spectrum
             self.published.add(solver)
             self._refined(solver)
+        if columns is None:
+            self._turns.ended(solver)
+        else:
+            self._turns.paused(solver)
 
 
 def _advance(generator: Products[None], product: Product | None) -> Tensor | None:

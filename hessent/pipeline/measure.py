@@ -10,29 +10,23 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from hessent.curvature.blocks import FULL, Block, resolve_blocks
-from hessent.curvature.containers import HalvedBatches
+from hessent.curvature.containers import num_samples
 from hessent.curvature.engine import HessianEngine
-from hessent.curvature.operator import Product
 from hessent.curvature.problem import Problem
-from hessent.curvature.selfcheck import (
-    PRODUCTS_PER_BLOCK,
-    OperatorCheck,
-    check_derivative,
-    measure_noise,
-    require_sound,
-)
+from hessent.curvature.selfcheck import PRODUCTS_PER_BLOCK, OperatorCheck, require_sound
 from hessent.eigensolver.block_solver import BlockSolver
 from hessent.eigensolver.overflow import Overflow
-from hessent.eigensolver.probes import generator_for
-from hessent.eigensolver.scheduler import run_solvers, widest_first
 from hessent.eigensolver.settings import SolverSettings, is_exact, joint_probes
 from hessent.pipeline.accuracy import Accuracy, refuse_large_exact, sampled_fraction
+from hessent.pipeline.block_work import BlockWork
 from hessent.pipeline.observer import Observer
+from hessent.pipeline.operator_facts import find_out, from_facts
+from hessent.pipeline.parts import Part
 from hessent.pipeline.served_products import ServedProducts, spare_thread
-from hessent.pipeline.tensor_probe import probe_tensors
+from hessent.pipeline.settled import Settled
+from hessent.pipeline.units import Units
 from hessent.pipeline.vector_places import PlannedVectors, SpillNotes, planned_vectors
 from hessent.pipeline.versions import library_versions
 from hessent.spectra.model import BlockSpectrum, CheckpointInfo, DataInfo, LossInfo, Spectrum, TensorProbe
@@ -63,6 +57,8 @@ class Measurement:
         Whether a failed check ends the run.
     overflow : Overflow, optional
         What the vectors of all blocks may take beyond `vector_memory`.
+    part : Part, optional
+        The part of the blocks that is measured; the check is that of all.
 
     Attributes
     ----------
@@ -89,6 +85,7 @@ class Measurement:
         engine: str = "auto",
         verify: bool = True,
         overflow: Overflow | None = None,
+        part: Part | None = None,
     ) -> None:
         accuracy.require_sound()
         self.problem = problem
@@ -97,6 +94,7 @@ class Measurement:
         self.settings = replace(settings, overflow=overflow or Overflow())
         self.verify = verify
         self.complete = False
+        self.memory = vector_memory + graph_memory
         self.threads = torch.get_num_threads()
         self.check = OperatorCheck()
         self.tensor_probe: TensorProbe | None = None
@@ -106,14 +104,23 @@ class Measurement:
         self.engine = HessianEngine(problem, memory=graph_memory, engine=engine, num_groups=accuracy.num_groups)
         self.whole = Block(FULL, tuple(problem.parameters), problem.num_params)
         self.products = ServedProducts(self.engine)
-        self._solvers: list[BlockSolver] = []
+        self.part = part
+        self.units = Units()
+        self._work: BlockWork | None = None
         self._spills = SpillNotes(
             {block.name: self.planned_vectors(block) for block in self.blocks if not self._is_exact(block)},
             self.settings.overflow.folder,
             lambda note: self.engine.notify(note),
         )
 
-    def run(self, observer: Observer, *, max_time: float | None = None) -> None:
+    def run(
+        self,
+        observer: Observer,
+        *,
+        max_time: float | None = None,
+        units: Units | None = None,
+        settled: Settled | None = None,
+    ) -> None:
         """Measure all blocks: operator check, first look, refinement in order of need.
 
         Parameters
@@ -122,6 +129,10 @@ class Measurement:
             Told of progress; may stop the work.
         max_time : float, optional
             Seconds after which no further pass is begun.
+        units : Units, optional
+            Where finished and unfinished blocks are kept; by default in memory.
+        settled : Settled, optional
+            What an earlier run has settled; by default it is found out by timing.
 
         Raises
         ------
@@ -129,6 +140,8 @@ class Measurement:
             If the operator is not what it should be, and `verify` is set.
         NonFiniteError
             If a product is not finite.
+        SettledOtherwiseError
+            If another process that shares the units has settled other choices in the meantime.
         """
         deadline = None if max_time is None else time.monotonic() + max_time
 
@@ -137,17 +150,23 @@ class Measurement:
 
         before = torch.get_num_threads()
         try:
+            self.units = units or self.units
             self.engine.notify = observer.noted
-            self.choose_engine()
-            self.threads = torch.get_num_threads()
+            self.choose_engine(settled)
+            self.units.settle(self.settled())
             with spare_thread(self.problem.device, self.threads) as workers:
                 self._measure(observer, should_stop, workers)
         finally:
             torch.set_num_threads(before)
 
-    def choose_engine(self) -> None:
-        """Settle engine and threads by timing them, for the products that are planned."""
-        planned = {block.name: self.solver_for(block).planned_matvecs() for block in self.blocks}
+    def choose_engine(self, settled: Settled | None = None) -> None:
+        """Take over engine and threads, or settle them by timing, for the products that are planned."""
+        if settled is not None:
+            torch.set_num_threads(settled.threads)
+            self.engine.adopt(settled.engine, settled.engine_why)
+            self.threads = settled.threads
+            return
+        planned = self.planned_matvecs()
         parts = [block for block in self.blocks if block.name != FULL]
         work = [(self.whole, planned.get(FULL, 0))]
         if parts:
@@ -156,52 +175,44 @@ class Measurement:
             work.append((middle, sum(planned[block.name] for block in parts)))
         together = joint_probes(self.settings, self.whole.size, PRODUCTS_PER_BLOCK)
         self.engine.choose(work, together=together)
+        self.threads = torch.get_num_threads()
+
+    def settled(self) -> Settled:
+        """Return what this run computes with."""
+        return Settled(
+            memory=self.memory,
+            batch_size=num_samples(next(self.problem.micro_batches())[0]),
+            threads=self.threads,
+            engine=self.engine.engine,
+            engine_why=self.engine.why,
+        )
+
+    def planned_matvecs(self) -> dict[str, int]:
+        """Return the products planned with every block, in the model's order."""
+        return {block.name: self.solver_for(block).planned_matvecs() for block in self.blocks}
 
     def _measure(self, observer: Observer, should_stop: Callable[[], bool], workers: Executor | None) -> None:
         if self.engine.division.note is not None:
             observer.noted(self.engine.division.note)
-        self._check_operator(observer)
-        self.tensor_probe = probe_tensors(self.engine, self.settings.seed)
-        self._solvers = [self.solver_for(block) for block in self.blocks]
-        by_solver = dict(zip(self._solvers, self.blocks, strict=True))
-
-        def multiply(requests: Sequence[tuple[BlockSolver, Tensor]]) -> list[Product]:
-            return self.products.answer([(by_solver[s], columns, s.wants_groups) for s, columns in requests])
-
-        def advanced(solver: BlockSolver, matvecs: int) -> None:
-            observer.advanced(solver.name, matvecs)
-
-        def refined(solver: BlockSolver) -> None:
-            if solver.spectrum is not None:
-                observer.refined(solver.spectrum)
-
-        def stage(solvers: Sequence[BlockSolver], what: Callable[[BlockSolver], Any]) -> bool:
-            return run_solvers(
-                solvers,
-                what,
-                multiply,
-                together=not self.engine.keeps_graphs,
-                should_stop=should_stop,
-                progress=advanced,
-                refined=refined,
-                workers=workers,
-            )
-
-        observer.started("first look", sum(min(s.planned_matvecs(), 100) for s in self._solvers))
-        # Cheap blocks first: the table fills while the whole matrix is still being looked at.
-        finished = stage(sorted(self._solvers, key=lambda s: s.size), BlockSolver.first_look)
-        if all(solver.spectrum is not None for solver in self._solvers):
-            observer.first_look(self.spectra())
-        if finished:
-            observer.started("refining", sum(s.planned_matvecs() for s in self._solvers if not _done(s)))
-            self.complete = stage(widest_first(self._solvers), BlockSolver.finish)
-        if not self.complete:
-            for solver in self._solvers:
-                solver.stop("stopped early")
+        observer.started("operator check", 0)
+        facts = self.units.once("operator", lambda: find_out(self.engine, self.blocks, self.settings.seed))
+        self.check, self.tensor_probe = from_facts(facts)
+        if self.verify:
+            require_sound(self.check, self.problem.dtype)
+        names = None if self.part is None else self.part.share(self.planned_matvecs())
+        self._work = BlockWork(
+            {self.solver_for(block): block for block in self.blocks if names is None or block.name in names},
+            self.products,
+            self.units,
+            observer,
+            should_stop=should_stop,
+            workers=workers,
+        )
+        self.complete = self._work.run()
 
     def spectra(self) -> tuple[BlockSpectrum, ...]:
         """Return what is known so far, in the model's order; a block without an estimate is left out."""
-        return tuple(solver.spectrum for solver in self._solvers if solver.spectrum is not None)
+        return () if self._work is None else self._work.spectra()
 
     def spectrum(self, checkpoint: CheckpointInfo, data: DataInfo, settings: Mapping[str, Any]) -> Spectrum:
         """Return what is known so far, with its provenance.
@@ -221,8 +232,9 @@ class Measurement:
             loss=LossInfo(self.problem.loss.name, self.problem.loss_value),
             curvature="hessian",
             seed=self.settings.seed,
-            complete=self.complete,
-            settings={**settings, **self.facts()},
+            # A part is never the whole, even when it is done.
+            complete=self.complete and self.part is None,
+            settings={**settings, **self.facts(), **self._part_facts()},
             versions=library_versions(),
             checks=self.check.as_dict(),
             blocks=self.spectra(),
@@ -241,16 +253,12 @@ class Measurement:
             "dtype": str(self.problem.dtype).removeprefix("torch."),
         }
 
-    def _check_operator(self, observer: Observer) -> None:
-        observer.started("operator check", 0)
-        recut = HessianEngine(
-            self.problem.with_batches(HalvedBatches(self.problem.batches)), memory=0, engine="retained"
-        )
-        generator = generator_for(self.settings.seed, "check")
-        self.check = measure_noise(self.engine, recut, self.blocks, generator)
-        self.check.derivative = check_derivative(self.problem, generator)
-        if self.verify:
-            require_sound(self.check, self.problem.dtype)
+    def _part_facts(self) -> dict[str, Any]:
+        """What `merge` needs to know of a part."""
+        if self.part is None:
+            return {}
+        names = [block.name for block in self.blocks]
+        return {"units": {"part": self.part.number, "of": self.part.of, "done": self.complete, "blocks": names}}
 
     def solver_for(self, block: Block) -> BlockSolver:
         """Return a new solver of one of the blocks, with what the check found out about its products."""
@@ -292,7 +300,3 @@ class Measurement:
             basis_memory=self.settings.basis_memory * part // whole,
             overflow=self.settings.overflow.share(part, whole),
         )
-
-
-def _done(solver: BlockSolver) -> bool:
-    return solver.spectrum is not None and solver.spectrum.converged
