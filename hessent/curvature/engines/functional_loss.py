@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hessent.curvature.engines.constant_regions import ConstantRegions
+from hessent.curvature.engines.own_tangents import OwnTangents
 from hessent.curvature.problem import Problem
 
 _BESIDE_THE_POINT = (
@@ -78,7 +79,7 @@ class FunctionalLoss:
             if name not in parameters
         }
         replaced = {**constants, **parameters}
-        with _unfused() if self._has_lstm else contextlib.nullcontext(), ConstantRegions():
+        with _unfused() if self._has_lstm else contextlib.nullcontext(), ConstantRegions(), OwnTangents():
             outputs = functional_call(
                 self._problem.model, replaced, self._arguments, self._keywords, tie_weights=True
             )
