@@ -18,15 +18,17 @@ FLOORS = {
     "report": 6,
     "curvature": 5,
     "checkpoint": 4,
+    "journal": 4,
     "arch": 4,
     "data": 4,
     "measures": 4,
     "spectra": 3,
     "estimate": 2,
+    "storage": 2,
     "errors": 1,
     "__init__": 0,
 }
-QUICK_ROOMS = ("cli", "report", "measures", "spectra", "estimate", "errors")
+QUICK_ROOMS = ("cli", "report", "measures", "spectra", "journal", "storage", "estimate", "errors")
 HEAVY = {"torch", "matplotlib", "transformers", "datasets", "timm", "sklearn", "pandas"}
 
 

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from hessent.checkpoint.atomic_file import write_whole
 from hessent.checkpoint.listing import printable, shown
 from hessent.checkpoint.metadata import CheckpointMetadata, to_text
 from hessent.checkpoint.optimizer_names import OPTIMIZER_SUFFIX, flatten_states, optimizer_state_path
 from hessent.checkpoint.safetensors_header import METADATA_KEY, parse_header
 from hessent.checkpoint.stored import DTYPE_NAMES
 from hessent.errors import CheckpointError
+from hessent.storage.whole_file import write_whole
 
 ALIGNMENT = 8
 
@@ -60,8 +60,12 @@ def save_checkpoint(
     if optimizer_state is not None:
         state_path = optimizer_state_path(path)
         state_text = {key: text[key] for key in text if key in ("hessent.format", "hessent.step")}
-        write_whole(state_path, _file_parts(flatten_states(optimizer_state, tensors, path), state_text, state_path))
-    write_whole(path, weights)
+        write_whole(
+            state_path,
+            _file_parts(flatten_states(optimizer_state, tensors, path), state_text, state_path),
+            make_folders=True,
+        )
+    write_whole(path, weights, make_folders=True)
 
 
 def _file_parts(tensors: Mapping[str, torch.Tensor], text: Mapping[str, str], path: str) -> Iterator[memoryview]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hessent.cli.console import note, warn
@@ -39,8 +38,8 @@ def run_and_print(
     from hessent.report.selection import SpectrumEntry
     from hessent.report.summary import summary_tables
     from hessent.report.summary_document import summary_document
-    from hessent.spectra.atomic_file import write_atomically
     from hessent.spectra.hdf5_reader import load_with_measures
+    from hessent.storage.whole_file import write_whole
 
     with SpectrumDisplay() as display:
         outcome = run_spectrum(request, display, force=force)
@@ -53,7 +52,7 @@ def run_and_print(
     entry = SpectrumEntry(name, *load_with_measures(name))
     document = summary_document([entry], selection)
     if json_out is not None:
-        write_atomically(Path(json_out), to_json(document).encode())
+        write_whole(json_out, to_json(document).encode())
     emit(summary_tables(entry, selection), document, output_format)
     if display.signal_received is not None:
         raise InterruptedRunError(name, by_user=display.signal_received == signal.SIGINT)

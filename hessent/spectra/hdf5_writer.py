@@ -18,7 +18,6 @@ import numpy as np
 from hessent import __version__
 from hessent.estimate import Estimate
 from hessent.spectra import encoding
-from hessent.spectra.atomic_file import write_atomically
 from hessent.spectra.derived import Budget
 from hessent.spectra.hdf5_packing import mark, new_group, put, write_arrays, write_json
 from hessent.spectra.model import (
@@ -30,6 +29,7 @@ from hessent.spectra.model import (
     Spectrum,
     TensorProbe,
 )
+from hessent.storage.whole_file import write_whole
 
 Measures = Mapping[str, Mapping[str, Estimate]]  # block name -> measure -> estimate
 Budgets = Mapping[str, Mapping[str, Budget]]  # block name -> measure -> part -> half-width
@@ -67,7 +67,7 @@ def write_spectrum(
     StorageError
         If the file cannot be written; an old file is then still there, whole.
     """
-    write_atomically(path, to_bytes(spectrum, measures=measures, budgets=budgets))
+    write_whole(path, to_bytes(spectrum, measures=measures, budgets=budgets))
 
 
 def to_bytes(spectrum: Spectrum, *, measures: Measures | None = None, budgets: Budgets | None = None) -> bytes:
