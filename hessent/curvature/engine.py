@@ -14,6 +14,7 @@ can be told from them at no extra product.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,7 +28,7 @@ from hessent.curvature.engines.catalogue import AUTO, EngineKind, engine_kind, k
 from hessent.curvature.engines.double_backward import DoubleBackward
 from hessent.curvature.engines.graph_memory import GraphMemory
 from hessent.curvature.engines.micro_batch import MicroBatch
-from hessent.curvature.engines.remembered import identity, recall, remember
+from hessent.curvature.engines.remembered import found_once, identity
 from hessent.curvature.engines.threads import choose_threads
 from hessent.curvature.engines.tuner import Choice, Plan, Tuner
 from hessent.curvature.groups import GroupSums, divide, in_groups
@@ -118,12 +119,35 @@ class HessianEngine:
         """
         if self.problem.device.type == "cpu" and torch.get_num_threads() > 1:
             widest = work[0][0]
-            self._retried(lambda: choose_threads(DoubleBackward(self.problem, *self._first_batch()[0]), widest))
+            self._retried(lambda: self._choose_threads(widest))
         if self._wanted == AUTO:
             choice = self._retried(lambda: self._tune(tuple(work), together))
             self._kept = []
             self._use(engine_kind(choice.engine))
             self.why = choice.why
+
+    def _choose_threads(self, block: Block) -> None:
+        batch, _ = self._first_batch()
+        choose_threads(lambda: DoubleBackward(self.problem, *batch), batch[0], self.problem, block)
+
+    def adopt(self, engine: str, why: str) -> None:
+        """Take over what another run with the same problem and machine has settled, instead of `choose`.
+
+        Parameters
+        ----------
+        engine : str
+            A name of `engines.catalogue`.
+        why : str
+            Why it was chosen, as that run says.
+
+        Raises
+        ------
+        UsageError
+            If there is no such engine.
+        """
+        self._kept = []
+        self._use(engine_kind(engine))
+        self.why = why
 
     def _tune(self, work: tuple[tuple[Block, int], ...], together: int) -> Choice:
         """Time the candidates, or remember what won under the same circumstances."""
@@ -138,12 +162,12 @@ class HessianEngine:
             "fits": fitting,
             **identity(self.problem),
         }
-        known = recall(question) or {}
-        if known.get("engine") in fitting:
-            return Choice(str(known["engine"]), str(known.get("why")))
-        choice = Tuner(self.problem, batch, plan).choose()
-        remember(question, {"engine": choice.engine, "why": choice.why})
-        return choice
+        known = found_once(
+            question,
+            lambda: asdict(Tuner(self.problem, batch, plan).choose()),
+            fits=lambda known: known.get("engine") in fitting,
+        )
+        return Choice(str(known["engine"]), str(known.get("why")))
 
     def products(self, requests: Sequence[tuple[Block, Tensor]]) -> list[Product]:
         """Answer all requests from one pass over the data.

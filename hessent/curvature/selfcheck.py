@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -68,7 +68,10 @@ class OperatorCheck:
 
 
 def measure_noise(
-    engine: HessianEngine, recut: HessianEngine, blocks: Sequence[Block], generator: torch.Generator
+    engine: HessianEngine,
+    recut: HessianEngine,
+    blocks: Sequence[Block],
+    generator_of: Callable[[str], torch.Generator],
 ) -> OperatorCheck:
     """Measure symmetry and repeatability; four products per block.
 
@@ -78,8 +81,9 @@ def measure_noise(
         The same problem with its data cut into different micro-batches.
     blocks : sequence of Block
         All blocks of the run.
-    generator : torch.Generator
-        Source of the random vectors.
+    generator_of : callable
+        Source of the random vectors of a block, by its name: what is found out about a block must not depend on
+        which others there are.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def measure_noise(
         Without the derivative.
     """
     check = OperatorCheck()
-    vectors = [_unit(_random(block.size, engine, generator)) for block in blocks]
+    vectors = [_unit(_random(block.size, engine, generator_of(block.name))) for block in blocks]
     first = _totals(engine, blocks, vectors)
     turned = [_unit(product) for product in first]
     once = _totals(engine, blocks, turned)

@@ -17,7 +17,7 @@ from hessent.curvature.blocks import FULL, Block
 from hessent.curvature.containers import num_samples, samples
 from hessent.curvature.engines.double_backward import DoubleBackward
 from hessent.curvature.engines.graph_memory import GraphMemory
-from hessent.curvature.engines.remembered import identity, recall, remember
+from hessent.curvature.engines.remembered import found_once, identity
 from hessent.curvature.out_of_memory import is_out_of_memory
 from hessent.curvature.problem import Problem
 from hessent.data.stream import BatchStream
@@ -76,12 +76,12 @@ def choose_batch_size(problem: Problem, stream: BatchStream, memory: int) -> int
     if len(sizes) == 1:
         return most
     question = {"what": "micro-batch", "sizes": sizes, "input": list(stream.spec.input_shape), **identity(problem)}
-    known = (recall(question) or {}).get("samples")
-    if known in sizes:
-        return int(known)
-    best = _fastest(problem, stream, sizes)
-    remember(question, {"samples": best})
-    return best
+    known = found_once(
+        question,
+        lambda: {"samples": _fastest(problem, stream, sizes)},
+        fits=lambda known: known.get("samples") in sizes,
+    )
+    return int(known["samples"])
 
 
 def _fastest(problem: Problem, stream: BatchStream, sizes: list[int]) -> int:

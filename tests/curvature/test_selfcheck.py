@@ -28,7 +28,7 @@ def checked(problem: Problem) -> OperatorCheck:
     recut = HessianEngine(problem.with_batches(HalvedBatches(problem.batches)), memory=0, engine="retained")
     blocks = resolve_blocks(problem.model, problem.parameters, ["layer"], full=True)
     generator = torch.Generator().manual_seed(0)
-    check = measure_noise(engine, recut, blocks, generator)
+    check = measure_noise(engine, recut, blocks, lambda _: generator)
     check.derivative = check_derivative(problem, generator)
     return check
 
@@ -145,7 +145,7 @@ def test_the_noise_floor_is_the_root_mean_square_eigenvalue_of_the_noise():
     engine, recut = _scaled_by(1.0), _scaled_by(1.001)
     blocks = resolve_blocks(engine.problem.model, engine.problem.parameters, ["parameter"], full=True)
     generator = torch.Generator().manual_seed(0)
-    checks = [measure_noise(engine, recut, blocks, generator) for _ in range(400)]
+    checks = [measure_noise(engine, recut, blocks, lambda _: generator) for _ in range(400)]
     for block in blocks:
         matrix = engine.operator(block).matmat(torch.eye(block.size, dtype=torch.float64))
         expected = 1e-3 * float(matrix.norm()) / block.size**0.5
@@ -167,5 +167,5 @@ def test_the_check_counts_the_products_it_asks_for():
             return original(requests)
 
         served.products = counting
-    check = measure_noise(engine, recut, blocks, torch.Generator().manual_seed(0))
+    check = measure_noise(engine, recut, blocks, lambda name: torch.Generator().manual_seed(0))
     assert check.matvecs == asked == dict.fromkeys(asked, PRODUCTS_PER_BLOCK)

@@ -2,6 +2,10 @@
 
 One small JSON file per question in the user's cache folder: $HESSENT_CACHE, else $XDG_CACHE_HOME/hessent, else
 ~/.cache/hessent.  A file that cannot be read or written is as good as none: then things are timed again.
+
+Timings differ from run to run, and what follows from them (engine, micro-batch, threads) changes results by
+rounding.  So an answer, once given, stands: of several processes that time at the same moment the first to write
+decides, and the others go by what it wrote.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,36 +26,75 @@ from torch import nn
 
 from hessent.curvature.problem import Problem
 
-_LARGEST = 10_000  # bytes of a file of ours
+_LARGEST = 100_000  # bytes of a file of ours
+
+Answer = dict[str, Any]
 
 
-def recall(question: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the answer kept for a question, or None."""
+def found_once(
+    question: Mapping[str, Any], find: Callable[[], Answer], *, fits: Callable[[Answer], bool]
+) -> Answer:
+    """Return the answer kept for a question; where there is none, find one and keep it.
+
+    Parameters
+    ----------
+    question : mapping
+        Everything that the answer depends on but the timing itself; JSON can hold it.
+    find : callable
+        Finds an answer that JSON can hold.
+    fits : callable
+        Whether an answer that was kept can be used: files can be spoiled.
+
+    Returns
+    -------
+    dict
+        The same for all who ask, as long as the folder can be written to.
+    """
+    digest = hashlib.sha256(json.dumps(dict(question), sort_keys=True).encode()).hexdigest()
+    known = _recall(digest)
+    if known is not None and fits(known):
+        return known
+    answer = find()
+    text = json.dumps({"question": digest, "answer": answer}, sort_keys=True)
+    with contextlib.suppress(OSError, RuntimeError):
+        _keep(_path(digest), text, lambda: (standing := _recall(digest)) is None or not fits(standing))
+    known = _recall(digest)  # another process may have been first
+    return known if known is not None and fits(known) else answer
+
+
+def _recall(digest: str) -> Answer | None:
     try:
-        path = _path(question)
+        path = _path(digest)
         if path.stat().st_size > _LARGEST:
             return None
         known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RuntimeError):  # RuntimeError: there is no home folder
+    except (OSError, ValueError, RuntimeError, RecursionError):  # RuntimeError: there is no home folder
         return None
-    answer = known.get("answer") if isinstance(known, dict) and known.get("question") == dict(question) else None
+    answer = known.get("answer") if isinstance(known, dict) and known.get("question") == digest else None
     return answer if isinstance(answer, dict) else None
 
 
-def remember(question: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
-    """Keep the answer to a question, if the folder can be written to; a reader sees the old file or the new one."""
-    text = json.dumps({"question": dict(question), "answer": dict(answer)}, sort_keys=True)
-    with contextlib.suppress(OSError, RuntimeError):
-        path = _path(question)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+def _keep(path: Path, text: str, is_spoiled: Callable[[], bool]) -> None:
+    """Write a file unless a sound one is there; a reader sees no file, or a whole one.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(name, path)
-        except OSError:
+            os.link(name, path)
+        except OSError:  # there is one, or the file system has no links
+            if is_spoiled():
+                os.replace(name, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
-            raise
 
 
 def identity(problem: Problem) -> dict[str, Any]:
@@ -78,8 +121,7 @@ def _structure(model: nn.Module) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _path(question: Mapping[str, Any]) -> Path:
-    digest = hashlib.sha256(json.dumps(dict(question), sort_keys=True).encode()).hexdigest()
+def _path(digest: str) -> Path:
     return _folder() / "tuned" / f"{digest[:32]}.json"
 
 
