@@ -30,6 +30,7 @@ from torch import Tensor
 from hessent.curvature.operator import Product
 from hessent.eigensolver.overflow import Overflow
 from hessent.eigensolver.requests import Products
+from hessent.eigensolver.saved_state import SavedState, StateReader, numpy_dtype
 from hessent.eigensolver.vector_store import VectorStore
 
 Float64Array = NDArray[np.float64]
@@ -37,6 +38,7 @@ Float64Array = NDArray[np.float64]
 _CLOSING = 8  # roundings of the largest image that count as nothing left
 _GENUINE = 0.5  # norm that a unit vector must keep beside the basis to count as new
 _LITTLE_TAKEN = 0.9  # norm that it keeps where one pass does
+_SAME_STARTS = 1e-5  # relative difference between inner products of start vectors that rounding may cause
 
 
 class BlockLanczos:
@@ -59,10 +61,6 @@ class BlockLanczos:
     ----------
     basis : VectorStore
         The basis Q: M rows of length n, in storage precision.
-    num_matvecs : int
-        Products asked for so far.
-    num_steps : int
-        Blocks multiplied so far.
     matrix : Float64Array
         T = Qᵀ H Q of the blocks multiplied so far, shape (M, M).
     groups : Float64Array or None
@@ -82,8 +80,6 @@ class BlockLanczos:
         memory: int | None = None,
         overflow: Overflow | None = None,
     ) -> None:
-        self.num_matvecs = 0
-        self.num_steps = 0
         self._group_steps = group_steps
         self.matrix: Float64Array = np.zeros((0, 0))
         self.groups: Float64Array | None = None
@@ -92,11 +88,20 @@ class BlockLanczos:
         self.basis = VectorStore(
             starts.shape[1], dtype=dtype, device=starts.device, memory=memory, overflow=overflow
         )
-        self._widths: list[int] = []  # of the blocks multiplied so far
         largest = float(starts.double().norm(dim=1).max())
         self._block, coefficients, _ = self._orthonormal(starts.double(), largest)
         self.starts = coefficients.T.copy()
         self.coupling: Float64Array = np.zeros((len(self._block), 0))
+
+    @property
+    def num_matvecs(self) -> int:
+        """Products so far."""
+        return len(self.matrix)
+
+    @property
+    def num_steps(self) -> int:
+        """Blocks multiplied so far."""
+        return len(self.basis.blocks)
 
     @property
     def resolution(self) -> float:
@@ -108,7 +113,7 @@ class BlockLanczos:
 
     def size_after(self, num_steps: int) -> int:
         """Return the dimension M of the space after `num_steps` steps."""
-        return sum(self._widths[:num_steps])
+        return sum(self.basis.blocks[:num_steps])
 
     def leading(self, size: int) -> tuple[Float64Array, Float64Array]:
         """Return T (M', M') of the leading `size` basis vectors, and what couples them to the rest (r', M')."""
@@ -139,25 +144,61 @@ class BlockLanczos:
                 return
             self._step((yield self._block.double().T))
 
+    def saved_state(self) -> SavedState:
+        """Return all there is to go on from, but for the start vectors."""
+        small = {
+            "matrix": self.matrix,
+            "coupling": self.coupling,
+            "starts": self.starts,
+            "next_block": self._block.cpu().numpy(),
+            "scale": np.array(self._scale),
+        }
+        if self.groups is not None:
+            small["groups"] = self.groups
+        return SavedState(small) | self.basis.saved_state().within("basis")
+
+    def restore(self, state: StateReader) -> None:
+        """Go on from a saved state of a space of the same start vectors, in a space that has taken no step.
+
+        Raises
+        ------
+        ValueError
+            If it is one of other start vectors, or of another precision.
+        """
+        rank, size = self._block.shape
+        starts = state.array("starts", self.starts.shape)
+        inner, expected = starts @ starts.T, self.starts @ self.starts.T
+        if np.abs(inner - expected).max() > _SAME_STARTS * np.abs(expected).max():
+            raise ValueError("the saved Krylov space belongs to other start vectors")
+        self.basis.restore(state.within("basis"), most_at_once=rank)
+        dimension = len(self.basis)
+        block = state.array("next_block", (None, size), numpy_dtype(self.basis.dtype))
+        if dimension > size or len(block) > rank:
+            raise ValueError(f"{dimension} vectors and {len(block)} more of length {size} cannot be independent")
+        self.matrix = state.array("matrix", (dimension, dimension))
+        self.coupling = state.array("coupling", (len(block), dimension))
+        self._scale = state.number("scale")
+        self._block, self.starts = torch.tensor(block, device=self._block.device), starts
+        if state.holds("groups"):
+            projected = self.size_after(self._group_steps)
+            self.groups = state.array("groups", (None, projected, projected))
+
     def _step(self, product: Product) -> None:
         added = len(self._block)
         self.basis.append(self._block)
         images = product.total.T.double()
-        if product.groups is not None and self.num_steps < self._group_steps:
+        if product.groups is not None and self.num_steps <= self._group_steps:
             self._border_groups(product.groups)
         largest = float(images.norm(dim=1).max())
         # Divided by their size, so that no vector over- or underflows in the precision of the basis.
         size = largest if largest > 0.0 else 1.0
         images = images / size
-        left, near = _beside(self.basis.last(added + sum(self._widths[-1:])), images)
+        left, near = _beside(self.basis.last(added + sum(self.basis.blocks[-2:-1])), images)
         self._scale = max(self._scale, largest)
         block = self._block
         self._block, coupling, columns = self._orthonormal(left, self._scale / size)
         columns[:, len(self.basis) - near.shape[1] :] += near
         self._border(columns * size, (block.double() @ images.T).cpu().numpy() * size)
-        self.num_matvecs += added
-        self.num_steps += 1
-        self._widths.append(added)
         self.coupling = np.zeros((len(self._block), len(self.basis)))
         self.coupling[:, len(self.basis) - added :] = coupling * size
 

@@ -8,28 +8,22 @@ for, Hutch++ takes the place of both.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hessent.eigensolver.data_groups import groups_of_formed
 from hessent.eigensolver.deflated_route import DeflatedRoute
 from hessent.eigensolver.deflated_sampling import DeflatedSampling
-from hessent.eigensolver.dense import form_matrix
+from hessent.eigensolver.exact_route import ExactRoute
 from hessent.eigensolver.joint_sampling import JointSampling
 from hessent.eigensolver.requests import Products
-from hessent.eigensolver.settings import (
-    FIRST_PROBES,
-    LEAST_ROOM,
-    LOOK_STEPS,
-    SolverSettings,
-    is_exact,
-    is_joint,
-    sampled_matvecs,
-)
-from hessent.eigensolver.trace_only import estimate_trace
+from hessent.eigensolver.route import Route
+from hessent.eigensolver.saved_state import Array, SavedState, StateReader
+from hessent.eigensolver.settings import LEAST_ROOM, SolverSettings, is_exact, is_joint, sampled_matvecs
+from hessent.eigensolver.trace_route import TraceRoute
 from hessent.eigensolver.widths import widths
 from hessent.spectra.model import BlockSpectrum
 
@@ -98,48 +92,92 @@ class BlockSolver:
         self._empty = BlockSpectrum(
             name, size, parameters, "lanczos", spent, False, "not finished", noise, noise_floor=noise_floor
         )
-        self._route: JointSampling | DeflatedRoute | None = None
+        self._route: Route | None = None
+        self._finished = False
 
     @property
     def wants_groups(self) -> bool:
         """Whether the next product is of use with the data groups' contributions."""
         if self._items is None or self._settings.only_trace:
             return False
-        return not isinstance(self._route, JointSampling) or self._route.wants_groups
+        return self._route is None or self._route.wants_groups
 
     def planned_matvecs(self) -> int:
-        """Products expected for the whole block (the first instalment, for a sampled one)."""
+        """Products expected from here on (up to the end of the first instalment, for a sampled block)."""
+        if self._finished:
+            return 0
+        if self._route is not None:
+            return self._route.remaining_matvecs()
         if self.exact:
             return self.size
         return sampled_matvecs(self._settings, self.size, self._empty.num_matvecs)
 
     def first_look(self) -> Products[None]:
         """Get a first estimate with few products; a block as small as that is finished at once."""
-        if self.exact and self.size <= FIRST_PROBES * LOOK_STEPS:
-            yield from self._solve_exactly()
-        elif not self.exact and not self._settings.only_trace:
-            self._route = self._begin()
-            yield from self._route.first_look()
+        self._route = self._route or self._begin()
+        yield from self._route.first_look()
+        self._release_if(self.spectrum is not None and self.spectrum.converged)
 
     def finish(self) -> Products[None]:
         """Compute the block to the requested tolerance, or to the end of its budget."""
-        if self.spectrum is not None and self.spectrum.converged:
+        if self._finished:
             return
-        if self.exact:
-            yield from self._solve_exactly()
-        elif self._settings.only_trace:
-            yield from self._estimate_trace()
-        else:
-            route = self._route or self._begin()
-            yield from route.finish()
-            self._route = None  # its vectors are not needed any more
+        self._route = self._route or self._begin()
+        yield from self._route.finish()
+        self._release_if(True)
+
+    def saved_state(self) -> SavedState | None:
+        """Return all there is to go on from, while the solver waits for a product or for its next stage.
+
+        Returns
+        -------
+        SavedState or None
+            None where nothing would be lost: before the first product, and when the spectrum is finished.
+        """
+        return None if self._route is None else self._route.saved_state()
+
+    def restore(self, small: Mapping[str, Array], grown: Mapping[str, Iterable[Array]]) -> None:
+        """Go on from a saved state, in a solver that was made with the same arguments and has done nothing.
+
+        Both stages follow as usual.  The spectrum that they end with is that of a solver which was never
+        interrupted, bit for bit, and no product is asked for that the state holds.
+
+        Parameters
+        ----------
+        small : mapping of str to array
+            Those of the saved state.
+        grown : mapping of str to iterable of arrays
+            Rows of each of its names, all of them, in pieces (r, ...).
+
+        Raises
+        ------
+        ValueError
+            If the state is damaged or one of another solver; this one is as it was.
+        ComputationError
+            If its vectors go to a file and the disk is full.
+        """
+        route, state = self._begin(), StateReader(small, grown)
+        route.restore(state)
+        state.require_all_read()
+        self._route = route
 
     def stop(self, status: str) -> None:
         """Record why the block was left as it is."""
         if self.spectrum is not None and not self.spectrum.converged:
             self.spectrum = replace(self.spectrum, status=status)
 
-    def _begin(self) -> JointSampling | DeflatedRoute:
+    def _begin(self) -> Route:
+        if self.exact:
+            return ExactRoute(
+                self._empty,
+                self._settings,
+                self._publish,
+                device=self._device,
+                group_items=self._items,
+                sampled_fraction=self._sampled_fraction,
+            )
+        if self._settings.only_trace:
+            return TraceRoute(self._empty, self._settings, self._publish, dtype=self._dtype, device=self._device)
         itemsize = torch.finfo(self._dtype).bits // 8
         if is_joint(self._settings, self.size, itemsize):
             return JointSampling(
@@ -170,49 +208,10 @@ class BlockSolver:
             publish=self._publish,
         )
 
-    def _solve_exactly(self) -> Products[None]:
-        groups = 0 if self._items is None else len(self._items)
-        formed = yield from form_matrix(
-            self.size,
-            device=self._device,
-            keep_groups=(3 + groups) * 8 * self.size**2 <= self._settings.basis_memory,
-        )
-        spectrum = replace(
-            self._empty,
-            method="exact",
-            num_matvecs=self._empty.num_matvecs + self.size,
-            converged=True,
-            status="exact",
-            eigenvalues=formed.eigenvalues(),
-            groups=None
-            if self._items is None
-            else groups_of_formed(formed, self._items, self._sampled_fraction, seed=self._settings.seed),
-        )
-        self._publish(spectrum)
-
-    def _estimate_trace(self) -> Products[None]:
-        limit = self._settings.max_matvecs
-        result = yield from estimate_trace(
-            self.size,
-            seed=self._settings.seed,
-            key=f"{self.name}/trace",
-            rtol=self._settings.rtol,
-            budget=None if limit is None else limit - self._empty.num_matvecs,
-            room=max(self._settings.reach(self.size, torch.finfo(self._dtype).bits // 8), LEAST_ROOM),
-            dtype=self._dtype,
-            device=self._device,
-            memory=self._settings.basis_memory,
-            overflow=self._settings.overflow,
-        )
-        spectrum = replace(
-            self._empty,
-            method="hutch++",
-            num_matvecs=self._empty.num_matvecs + result.num_matvecs,
-            converged=result.converged,
-            status=result.status,
-            trace_estimates=result.estimates,
-        )
-        self._publish(spectrum)
+    def _release_if(self, finished: bool) -> None:
+        """Let go of the vectors of a finished block: they are not needed any more."""
+        if finished:
+            self._route, self._finished = None, True
 
     def _publish(self, spectrum: BlockSpectrum) -> None:
         self.spectrum = spectrum

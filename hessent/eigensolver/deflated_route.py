@@ -17,6 +17,7 @@ import numpy as np
 from hessent.eigensolver.deflated_sampling import DeflatedSampling
 from hessent.eigensolver.outliers import OutlierSearch, leading_converged
 from hessent.eigensolver.requests import Products
+from hessent.eigensolver.saved_state import SavedState, StateReader
 from hessent.eigensolver.settings import (
     FIRST_PROBES,
     FIRST_STEPS,
@@ -28,6 +29,7 @@ from hessent.eigensolver.settings import (
     Plan,
     SolverSettings,
     first_plan,
+    sampled_matvecs,
 )
 from hessent.eigensolver.widths import square_sum, widths
 from hessent.spectra.model import BlockSpectrum
@@ -60,6 +62,8 @@ class DeflatedRoute:
         Told every better spectrum.
     """
 
+    wants_groups = True
+
     def __init__(
         self,
         state: DeflatedSampling,
@@ -78,6 +82,10 @@ class DeflatedRoute:
         self._publish = publish
         self._look: BlockSpectrum | None = None
 
+    def remaining_matvecs(self) -> int:
+        """Products expected until the end of the budget, or of the first instalment."""
+        return max(sampled_matvecs(self._settings, self._size, self._before) - self._state.matvecs, 0)
+
     def first_look(self) -> Products[None]:
         """Get a first estimate with few products; a budget is too small for probes that are thrown away."""
         if self._settings.max_matvecs is not None:
@@ -89,6 +97,14 @@ class DeflatedRoute:
         """Work to the tolerance, or to the end of the budget."""
         spectrum = yield from self._sample(first_plan(self._settings, self._size, self._spent), "refining")
         yield from self._refine(spectrum)
+
+    def saved_state(self) -> SavedState | None:
+        """Return None: only a finished block is kept."""
+        return None
+
+    def restore(self, state: StateReader) -> None:
+        """Raise ValueError: there is no such state."""
+        raise ValueError("a block with few vectors in memory is computed from the start")
 
     def _sample(self, plan: Plan, status: str) -> Products[BlockSpectrum]:
         """Deflate outliers and run probes in their complement."""

@@ -7,7 +7,7 @@ to resolve the outliers, and about half of the products end as deflated pairs in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,15 @@ from hessent.eigensolver.block_lanczos import BlockLanczos
 from hessent.eigensolver.joint_space import JointSpectrum, joint_spectrum
 from hessent.eigensolver.probes import gaussian_vectors
 from hessent.eigensolver.requests import Products
-from hessent.eigensolver.settings import FIRST_STEPS, LOOK_STEPS, MAX_STEPS, SolverSettings, joint_probes
+from hessent.eigensolver.saved_state import SavedState, StateReader
+from hessent.eigensolver.settings import (
+    FIRST_STEPS,
+    LOOK_STEPS,
+    MAX_STEPS,
+    SolverSettings,
+    joint_probes,
+    sampled_matvecs,
+)
 from hessent.eigensolver.widths import widths
 from hessent.spectra.model import BlockSpectrum, DataGroups, ShorterSpectrum
 
@@ -90,28 +98,63 @@ class JointSampling:
         """Whether the next step projects the data groups."""
         return self._space.num_steps < _GROUP_STEPS
 
+    def remaining_matvecs(self) -> int:
+        """Products expected until the end of the budget, or until the next look at the interval."""
+        if self._space.closed:
+            return 0
+        planned = sampled_matvecs(self._settings, self._empty.size, self._empty.num_matvecs)
+        steps = next((steps for steps in self._looks() if steps > self._space.num_steps), self._space.num_steps)
+        return max(planned - self.matvecs, (steps - self._space.num_steps) * len(self._space.next_block))
+
     def first_look(self) -> Products[None]:
-        """Get a first estimate with few products."""
-        yield from self._space.extend(min(LOOK_STEPS, self._most_steps()))
+        """Get a first estimate with few products; at once, where a restored space has had them."""
+        yield from self._space.extend(min(LOOK_STEPS, self._most_steps()) - self._space.num_steps)
         self._publish(self._spectrum("first look"))
 
     def finish(self) -> Products[None]:
         """Make the space larger until the tolerance is met, or as large as the budget, the caps or memory allow."""
-        settings = self._settings
         most = self._most_steps()
-        adaptive = settings.rtol > 0.0 and settings.num_steps is None
-        steps = min(FIRST_STEPS, most) if adaptive else most
-        while True:
+        for steps in self._looks():
+            if steps < self._space.num_steps:
+                continue  # a restored space went on from that look
             yield from self._space.extend(steps - self._space.num_steps)
             spectrum = self._spectrum("refining")
-            if widths(spectrum).meets(settings.rtol):
+            if widths(spectrum).meets(self._settings.rtol):
                 self._publish(replace(spectrum, converged=True, status="tolerance met"))
                 return
             if self._space.num_steps >= most or self._space.closed:
                 self._publish(replace(spectrum, status=self._why_stopped()))
                 return
             self._publish(spectrum)
-            steps = min(max(round(_GROWTH * self._space.num_steps), self._space.num_steps + 1), most)
+
+    def saved_state(self) -> SavedState | None:
+        """Return all there is to go on from; None before the first product."""
+        return self._space.saved_state() if self._space.num_steps > 0 else None
+
+    def restore(self, state: StateReader) -> None:
+        """Go on from a saved state, in place of a fresh start.
+
+        Raises
+        ------
+        ValueError
+            If it does not fit block and settings.
+        """
+        self._space.restore(state)
+        if self._space.num_steps > self._most_steps():
+            raise ValueError(f"{self._space.num_steps} steps were taken, {self._most_steps()} are allowed")
+        groups, items = self._space.groups, self._items
+        if groups is not None and (items is None or len(groups) != len(items)):
+            raise ValueError(f"{len(groups)} data groups, expected {0 if items is None else len(items)}")
+
+    def _looks(self) -> Iterator[int]:
+        """Steps after which the interval is looked at, ascending."""
+        most = self._most_steps()
+        adaptive = self._settings.rtol > 0.0 and self._settings.num_steps is None
+        steps = min(FIRST_STEPS, most) if adaptive else most
+        while steps < most:
+            yield steps
+            steps = min(max(round(_GROWTH * steps), steps + 1), most)
+        yield most
 
     def _most_steps(self) -> int:
         """Steps that budget, caps, memory and the settings allow."""

@@ -21,17 +21,20 @@ T. Chen and E. Hallman, "Krylov-aware stochastic trace estimation", SIAM J. Matr
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import stdtrit
+from torch import Tensor
 
 from hessent.eigensolver.block_lanczos import BlockLanczos
 from hessent.eigensolver.overflow import Overflow
 from hessent.eigensolver.probes import gaussian_vectors
 from hessent.eigensolver.requests import Products
+from hessent.eigensolver.saved_state import SavedState, StateReader
 from hessent.eigensolver.settings import FIRST_TRACE_VECTORS
 from hessent.eigensolver.vector_store import VectorStore
 
@@ -73,20 +76,8 @@ def half_width(estimates: Float64Array) -> float:
     return float(stdtrit(count - 1, 0.975) * estimates.std(ddof=1) / math.sqrt(count))
 
 
-def estimate_trace(
-    size: int,
-    *,
-    seed: int,
-    key: str,
-    rtol: float,
-    budget: int | None,
-    room: int,
-    dtype: torch.dtype,
-    device: torch.device,
-    memory: int | None = None,
-    overflow: Overflow | None = None,
-) -> Products[TraceResult]:
-    """Estimate the trace to a relative tolerance, or with a budget of products.
+class TraceSampling:
+    """A Krylov space and the test vectors beside it, made larger to a relative tolerance, or with a budget.
 
     Parameters
     ----------
@@ -108,52 +99,30 @@ def estimate_trace(
         Bytes for vectors on the device; None for no limit.
     overflow : Overflow, optional
         What vectors may take beyond.
-
-    Yields
-    ------
-    Tensor
-        Columns, shape (n, k).
-
-    Returns
-    -------
-    TraceResult
     """
-    affordable = 3 * _MOST_VECTORS if budget is None else budget
-    products = max(min(affordable, room), 1)
-    width = min(_WIDTH, max(products // 4, 1))
-    state = _State(size, width, seed, key, dtype, device, memory, overflow or Overflow())
-    wanted = min(3 * FIRST_TRACE_VECTORS, products) if rtol > 0 else products
-    while True:
-        yield from state.extend(wanted)
-        estimates = state.estimates()
-        if rtol > 0 and half_width(estimates) <= rtol * abs(estimates.mean()):
-            return TraceResult(estimates, state.num_matvecs, True, "tolerance met")
-        if wanted >= products:
-            status = "budget spent" if products == budget else "caps reached"
-            return TraceResult(estimates, state.num_matvecs, False, status)
-        wanted = min(_GROWTH * wanted, products)
-
-
-class _State:
-    """A Krylov space and the test vectors beside it."""
 
     def __init__(
         self,
         size: int,
-        width: int,
+        *,
         seed: int,
         key: str,
+        rtol: float,
+        budget: int | None,
+        room: int,
         dtype: torch.dtype,
         device: torch.device,
-        memory: int | None,
-        overflow: Overflow,
+        memory: int | None = None,
+        overflow: Overflow | None = None,
     ) -> None:
         self._size, self._seed, self._key, self._device = size, seed, key, device
-        starts = gaussian_vectors(size, width, seed=seed, key=f"{key}/space", device=device)
-        self._width = width
+        self._rtol, self._budget = rtol, budget
+        self._most = max(min(3 * _MOST_VECTORS if budget is None else budget, room), 1)
+        self._width = min(_WIDTH, max(self._most // 4, 1))
         third = None if memory is None else memory // 3
+        overflow = overflow or Overflow()
         self._space = BlockLanczos(
-            starts,
+            gaussian_vectors(size, self._width, seed=seed, key=f"{key}/space", device=device),
             dtype=dtype,
             group_steps=0,
             memory=None if third is None else 2 * third,
@@ -165,25 +134,89 @@ class _State:
 
     @property
     def num_matvecs(self) -> int:
-        """Products asked for so far."""
+        """Products so far."""
         return self._space.num_matvecs + len(self._tests)
 
-    def extend(self, products: int) -> Products[None]:
+    def run(self) -> Products[TraceResult]:
+        """Estimate the trace.
+
+        Yields
+        ------
+        Tensor
+            Columns, shape (n, k).
+
+        Returns
+        -------
+        TraceResult
+        """
+        for products in self._looks():
+            if products < self.num_matvecs:
+                continue  # a restored state went on from that look
+            yield from self._extend(products)
+            estimates = self._estimates()
+            if self._rtol > 0 and half_width(estimates) <= self._rtol * abs(estimates.mean()):
+                return TraceResult(estimates, self.num_matvecs, True, "tolerance met")
+        status = "budget spent" if self._most == self._budget else "caps reached"
+        return TraceResult(estimates, self.num_matvecs, False, status)
+
+    def remaining_matvecs(self) -> int:
+        """Products expected until the end of a budget, or until the next look at the interval."""
+        wanted = next((products for products in self._looks() if products > self.num_matvecs), self._most)
+        return (wanted if self._budget is None else self._most) - self.num_matvecs
+
+    def saved_state(self) -> SavedState | None:
+        """Return all there is to go on from; None before the first product.
+
+        The test vectors are drawn again from their seed.
+        """
+        if self.num_matvecs == 0:
+            return None
+        tests = {
+            "quadratic": self._quadratic,
+            "squares": self._squares,
+            "tests": np.array(self._tests.blocks, dtype=np.int64),
+        }
+        return SavedState(tests) | self._space.saved_state().within("space")
+
+    def restore(self, state: StateReader) -> None:
+        """Go on from a saved state, in place of a fresh start; ValueError if it does not fit."""
+        self._space.restore(state.within("space"))
+        blocks = state.counts("tests", 1, _COLUMNS_AT_ONCE)
+        if self._space.num_matvecs + sum(blocks) > self._most:
+            raise ValueError(f"{self._space.num_matvecs} + {sum(blocks)} products, expected {self._most} at most")
+        for count in blocks:
+            self._tests.append(self._draw(count))
+        self._quadratic = state.array("quadratic", (len(self._tests),))
+        self._squares = state.array("squares", (len(self._tests),))
+
+    def _looks(self) -> Iterator[int]:
+        """Products after which the interval is looked at, ascending."""
+        products = min(3 * FIRST_TRACE_VECTORS, self._most) if self._rtol > 0 else self._most
+        while products < self._most:
+            yield products
+            products = min(_GROWTH * products, self._most)
+        yield self._most
+
+    def _draw(self, count: int) -> Tensor:
+        """Return the next test vectors, shape (count, n), in storage precision."""
+        tests = gaussian_vectors(
+            self._size, count, seed=self._seed, key=self._key, first=len(self._tests), device=self._device
+        )
+        return tests.to(self._tests.dtype)
+
+    def _extend(self, products: int) -> Products[None]:
         """Bring the products spent to `products`, two thirds of them in the space."""
         steps = (2 * products // 3) // self._width - self._space.num_steps
         yield from self._space.extend(max(steps, 0))
         while self.num_matvecs < products:
-            count = min(products - self.num_matvecs, _COLUMNS_AT_ONCE)
-            tests = gaussian_vectors(
-                self._size, count, seed=self._seed, key=self._key, first=len(self._tests), device=self._device
-            ).to(self._tests.dtype)
+            tests = self._draw(min(products - self.num_matvecs, _COLUMNS_AT_ONCE))
             vectors = tests.double()
             images = (yield vectors.T).total.T.double()
             self._quadratic = np.append(self._quadratic, (vectors * images).sum(dim=1).cpu().numpy())
             self._squares = np.append(self._squares, (vectors**2).sum(dim=1).cpu().numpy())
             self._tests.append(tests)
 
-    def estimates(self) -> Float64Array:
+    def _estimates(self) -> Float64Array:
         """Return t of every test vector, shape (p,)."""
         space = self._space
         trace, left = float(np.trace(space.matrix)), self._size - len(space.matrix)

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hessent.eigensolver.overflow import Overflow
+from hessent.eigensolver.saved_state import Array, GrownRows, SavedState, StateReader, numpy_dtype, row_slices
 from hessent.eigensolver.vector_file import VectorFile
 
 # A chunk costs a pass over what it is multiplied with: 40 blocks of vectors keep that below a twentieth.
@@ -98,6 +100,11 @@ class VectorStore:
         Bytes on the device; None for no limit.
     overflow : Overflow, optional
         What may be used beyond; the last place there is takes whatever is left.
+
+    Attributes
+    ----------
+    blocks : list of int
+        Vectors of each block that was added.
     """
 
     def __init__(
@@ -113,6 +120,7 @@ class VectorStore:
         self._size, self._device = size, device
         self._places = _places(size, dtype, device, memory, overflow or Overflow())
         self._chunks: list[_Chunk] = []
+        self.blocks: list[int] = []
 
     def __len__(self) -> int:
         return sum(chunk.count for chunk in self._chunks)
@@ -126,6 +134,8 @@ class VectorStore:
             If they go to a file and its disk is full.
         """
         block = block.to(self.dtype)
+        if len(block) > 0:
+            self.blocks.append(len(block))
         while len(block) > 0:
             if not self._chunks or self._chunks[-1].count == len(self._chunks[-1].rows):
                 self._chunks.append(self._chunk_for(len(block)))
@@ -171,6 +181,38 @@ class VectorStore:
             else:
                 for piece in torch.split(rows, step):
                     yield piece.to(self._device, non_blocking=True)
+
+    def saved_state(self) -> SavedState:
+        """Return the vectors, and the blocks they were added in: chunks are cut by them, and rounding by chunks."""
+        count, row_bytes = len(self), self._size * self.dtype.itemsize
+
+        def pieces(first: int) -> Iterator[Array]:
+            start = 0
+            for chunk in self._chunks:
+                for part in row_slices(max(first - start, 0), min(chunk.count, count - start), row_bytes):
+                    yield chunk.rows[part].cpu().numpy()
+                start += chunk.count
+
+        return SavedState({"blocks": np.array(self.blocks, dtype=np.int64)}, {"rows": GrownRows(count, pieces)})
+
+    def restore(self, state: StateReader, *, most_at_once: int) -> None:
+        """Add the vectors of a saved state to the empty set, as they were added before.
+
+        Parameters
+        ----------
+        state : StateReader
+            What `saved_state` returned.
+        most_at_once : int
+            Vectors that a block may have.
+
+        Raises
+        ------
+        ValueError
+            If they are vectors of another length or precision.
+        """
+        blocks = state.counts("blocks", 1, most_at_once)
+        for block in state.rows("rows", blocks, (self._size,), numpy_dtype(self.dtype)):
+            self.append(torch.from_numpy(block).to(self._device))
 
     def _chunk_for(self, added: int) -> _Chunk:
         """Make room for blocks of `added` vectors in the first place that takes any; the last one takes all."""

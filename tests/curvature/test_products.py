@@ -14,7 +14,7 @@ from hessent.curvature.blocks import resolve_blocks
 from hessent.curvature.engine import HessianEngine
 from hessent.curvature.engines.double_backward import DoubleBackward
 from hessent.curvature.problem import Problem
-from hessent.eigensolver.dense import form_matrix
+from hessent.eigensolver.dense import FormingMatrix
 from hessent.eigensolver.requests import answer
 
 CASES = {case.name: case for case in cases()}
@@ -77,7 +77,7 @@ def test_exact_block_has_the_eigenvalues_of_the_principal_submatrix(name):
     engine = engine_for(CASES[name], *RAGGED)
     problem = engine.problem
     for block in resolve_blocks(problem.model, problem.parameters, ["layer"], full=False):
-        formed = answer(form_matrix(block.size, device="cpu", keep_groups=False), engine.operator(block))
+        formed = answer(FormingMatrix(block.size, device="cpu", keep_groups=False).form(), engine.operator(block))
         found = formed.eigenvalues()
         rows = columns_of(problem.model, block.parameters)
         expected = torch.linalg.eigvalsh(hessian_of(name)[rows][:, rows]).numpy()

@@ -6,7 +6,7 @@ import torch
 from oracles import DenseOperator, network_like, tolerance
 from small_matrices import solve, solver_for
 
-from hessent.eigensolver.dense import form_matrix
+from hessent.eigensolver.dense import FormingMatrix
 from hessent.eigensolver.requests import answer
 from hessent.eigensolver.settings import SolverSettings, is_exact
 from hessent.measures.registry import compute_measures
@@ -15,7 +15,7 @@ from hessent.measures.registry import compute_measures
 @pytest.mark.parametrize("size", [1, 2, 63, 64, 65, 150])
 def test_the_exact_route_gives_the_eigenvalues(size):
     operator = DenseOperator(network_like(max(size, 12))[-size:])
-    found = answer(form_matrix(size, device="cpu", keep_groups=False), operator).eigenvalues()
+    found = answer(FormingMatrix(size, device="cpu", keep_groups=False).form(), operator).eigenvalues()
     assert found == pytest.approx(operator.eigenvalues, abs=1e-12 * np.abs(operator.eigenvalues).max())
     assert operator.num_matvecs == size
 
@@ -23,13 +23,13 @@ def test_the_exact_route_gives_the_eigenvalues(size):
 @pytest.mark.parametrize("scale", [1e-30, 1e-14, 1e4, 1e30])
 def test_exact_eigenvalues_scale_with_the_matrix(scale):
     operator = DenseOperator(scale * network_like(50))
-    found = answer(form_matrix(50, device="cpu", keep_groups=False), operator).eigenvalues()
+    found = answer(FormingMatrix(50, device="cpu", keep_groups=False).form(), operator).eigenvalues()
     assert found == pytest.approx(operator.eigenvalues, abs=1e-12 * scale * 200)
 
 
 def test_float32_products_cost_float32_accuracy_alone():
     operator = DenseOperator(network_like(80), dtype=torch.float32)
-    found = answer(form_matrix(80, device="cpu", keep_groups=False), operator).eigenvalues()
+    found = answer(FormingMatrix(80, device="cpu", keep_groups=False).form(), operator).eigenvalues()
     assert found == pytest.approx(operator.eigenvalues, abs=tolerance(torch.float32) * 200)
 
 

@@ -11,7 +11,7 @@ from small_matrices import solve
 
 from hessent.eigensolver.probes import gaussian_vectors
 from hessent.eigensolver.requests import answer
-from hessent.eigensolver.trace_only import estimate_trace
+from hessent.eigensolver.trace_only import TraceSampling
 from hessent.measures.registry import compute_measures
 
 
@@ -30,19 +30,17 @@ def operator_of(name, dtype=torch.float64):
 
 def run(operator, *, seed=0, rtol=0.0, budget=60, room=10_000, dtype=torch.float64):
     operator.num_matvecs = 0
-    return answer(
-        estimate_trace(
-            operator.size,
-            seed=seed,
-            key="test",
-            rtol=rtol,
-            budget=budget,
-            room=room,
-            dtype=dtype,
-            device=torch.device("cpu"),
-        ),
-        operator,
+    sampling = TraceSampling(
+        operator.size,
+        seed=seed,
+        key="test",
+        rtol=rtol,
+        budget=budget,
+        room=room,
+        dtype=dtype,
+        device=torch.device("cpu"),
     )
+    return answer(sampling.run(), operator)
 
 
 def krylov_basis(matrix, starts, steps):
