@@ -1,7 +1,7 @@
 """Attention with tangents worked out by hand, for gradients that are differentiated forwards.
 
-The formulas are those of `attention_pieces`, on whole matrices: a linear map keeps the probabilities anyway.  Beside
-the twelve matrix products, six of which add to others, there are five operations of the size of the probabilities.
+The formulas are those of `attention_pieces`, on whole matrices: a linear map keeps the probabilities anyway.
+Beside twelve matrix products, six of which add to others, there are five operations of the probabilities' size.
 
 Along q', k', v', g', with A = g vᵀ - rowsum(P ∘ g vᵀ) and dS = P ∘ A:
 

@@ -26,7 +26,8 @@ class GraphMemory:
     def _pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         self._storages.append((_weak_reference(storage), storage.nbytes()))
-        return tensor
+        # Detached: a result that its own operation keeps would hold that operation, and the graph never be freed.
+        return tensor.detach()
 
     @staticmethod
     def _unpack(tensor: Tensor) -> Tensor:
