@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sys
+from pathlib import Path
 
 from hessent.storage.process_mark import ProcessMark
 
@@ -33,7 +34,7 @@ class FileLock:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = os.fspath(path)
+        self.path = Path(path)
         self._descriptor: int | None = None
         self._pid = 0  # of the process that took it: a child made by fork must not let it go
 
@@ -58,13 +59,13 @@ class FileLock:
             If the file cannot be made or opened.
         """
         while not self.held:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
             try:
                 if not _lock(descriptor):
                     os.close(descriptor)
                     return False
                 # Between opening and locking the file may have been removed: a lock on it would keep nobody out.
-                if _is_at(descriptor, self._path):
+                if _is_at(descriptor, self.path):
                     self._descriptor, self._pid = descriptor, os.getpid()
                     self._write_mark(descriptor)
                     return True
@@ -91,7 +92,7 @@ class FileLock:
 
     def stands(self) -> bool:
         """Whether the lock is held and its file still lies at its path, so that it keeps others out."""
-        return self._descriptor is not None and _is_at(self._descriptor, self._path)
+        return self._descriptor is not None and _is_at(self._descriptor, self.path)
 
     def held_elsewhere(self) -> bool:
         """Whether another object or process holds the lock.
@@ -104,7 +105,7 @@ class FileLock:
         if self.held:
             return False
         try:
-            descriptor = os.open(self._path, os.O_RDWR | _NO_LINK)
+            descriptor = os.open(self.path, os.O_RDWR | _NO_LINK)
         except FileNotFoundError:
             return False
         try:
@@ -115,7 +116,7 @@ class FileLock:
     def holder(self) -> str:
         """Return who took the lock last, for messages: "process 17 on HOST (since …)"."""
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | _NO_LINK)
+            descriptor = os.open(self.path, os.O_RDONLY | _NO_LINK)
             with open(descriptor, "rb") as file:
                 return ProcessMark.from_bytes(file.read(_LONGEST_MARK)).describe()
         except (OSError, ValueError):
@@ -128,7 +129,7 @@ class FileLock:
             os.pwrite(descriptor, ProcessMark.own().to_bytes(), 0)
 
 
-def _is_at(descriptor: int, path: str) -> bool:
+def _is_at(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:

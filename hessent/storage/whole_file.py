@@ -131,10 +131,13 @@ def read_whole(path: str | os.PathLike[str], *, most: int) -> bytearray:
         raise
 
 
-def is_temporary(name: str, *, start: str = "") -> bool:
-    """Whether `name` is that of a file under way, left by a process that was killed; of a target that begins so."""
+def temporary_of(name: str) -> str | None:
+    """Return the first letters (40 at most) of the target whose temporary file is called `name`, or None.
+
+    Such a file stays behind where a process was killed while it wrote.
+    """
     found = _TEMPORARY.fullmatch(name)
-    return found is not None and found["name"].startswith(start)
+    return found["name"] if found is not None else None
 
 
 def _write(

@@ -1,0 +1,446 @@
+"""The journal of a measurement: what several processes, one after the other or side by side, do for one file.
+
+The journal lies in a folder beside the file (`folder.py` shows what is in it).  Each process claims a unit, goes on
+from the state that an earlier holder saved, and finishes it; who finds all units finished writes the file and
+discards the journal.  Whenever a process dies, what it had saved is there and its units are free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from numpy.typing import NDArray
+
+from hessent.errors import StorageError, UsageError
+from hessent.journal.documents import (
+    NewerSchemaError,
+    as_stored,
+    differences,
+    read_document,
+    render,
+)
+from hessent.journal.folder import JournalFolder, remove
+from hessent.journal.presence import OwnedAlone, Presence, SharedByLocks
+from hessent.journal.rows_file import GrownRows
+from hessent.journal.states import Grown, Small, UnitStates
+from hessent.journal.unit_file import block_from_bytes, block_to_bytes
+from hessent.spectra.model import BlockSpectrum
+from hessent.storage.failures import storage_failure
+from hessent.storage.file_lock import LocksUnsupportedError
+from hessent.storage.sealed_file import DamagedFileError
+from hessent.storage.whole_file import read_whole, write_first, write_whole
+
+_MOST_BYTES_OF_A_UNIT = 1 << 30
+_ENTRIES = 20  # how often others may remove the folder while it is being opened
+
+
+class Journal:
+    """A journal that is open; `Journal.open` makes one.
+
+    Parameters
+    ----------
+    folder : JournalFolder
+        Where it lies.
+    presence : Presence
+        How this process is present in it.
+
+    Attributes
+    ----------
+    damaged : list of str
+        A sentence for each file that was found damaged; each costs what that file held, and no more.
+    """
+
+    def __init__(self, folder: JournalFolder, presence: Presence) -> None:
+        self._folder = folder
+        self._presence = presence
+        self._states: dict[str, UnitStates] = {}
+        self.damaged: list[str] = []
+
+    @classmethod
+    def open(cls, target: Path, identity: Mapping[str, Any], *, force: bool = False, shown_as: str) -> Journal:
+        """Begin the journal of the file `target`, or go on with the one that is there.
+
+        Parameters
+        ----------
+        target : Path
+            The file that is being made.
+        identity : mapping
+            Everything that can change a number of it; JSON.
+        force : bool
+            Discard what is there.
+        shown_as : str
+            The file as the user typed it, for messages.
+
+        Returns
+        -------
+        Journal
+            Holds a lock until `close` or `discard`.
+
+        Raises
+        ------
+        UsageError
+            If the journal that is there is of another measurement, damaged, or made by another hessent; if
+            something else is in its place; if it is to be discarded while others are at work in it.
+        StorageError
+            If the folder cannot be written.
+        """
+        folder = JournalFolder(target, shown_as)
+        with _failures(folder):
+            for _ in range(_ENTRIES):
+                # Who has finished may remove the folder between any two steps of ours: then we begin anew.
+                with contextlib.suppress(FileNotFoundError):
+                    return cls(folder, _enter(folder, as_stored(identity), force=force))
+        raise StorageError("is removed again and again by other processes", where=folder.shown)
+
+    @staticmethod
+    def read_settled(target: Path) -> dict[str, Any] | None:
+        """Return what was settled in the journal of `target`, opened or not; None where nothing whole is there."""
+        try:
+            return read_document(JournalFolder(target, str(target)).settled)
+        except (DamagedFileError, NewerSchemaError, OSError):
+            return None
+
+    def settle(self, choices: Mapping[str, Any]) -> dict[str, Any]:
+        """Write down what was chosen by timing, unless it is written already.
+
+        Parameters
+        ----------
+        choices : mapping
+            This process's choices; JSON.
+
+        Returns
+        -------
+        dict
+            Those of the process that was first.
+
+        Raises
+        ------
+        StorageError
+            If they cannot be written.
+        """
+        with self._alone():
+            try:
+                standing = read_document(self._folder.settled)
+            except (DamagedFileError, NewerSchemaError) as error:
+                self._report(f"the choices {self._folder.show(self._folder.settled)} are damaged: {error}")
+                remove(self._folder.settled)
+                standing = None
+            if standing is None and not write_first(self._folder.settled, render(choices)):
+                standing = read_document(self._folder.settled)
+            return as_stored(choices) if standing is None else standing
+
+    @property
+    def gone(self) -> bool:
+        """Whether the folder was removed: another process found everything finished and wrote the file."""
+        return not self._presence.stands()
+
+    @property
+    def holds_work(self) -> bool:
+        """Whether anything was saved that the measurement can go on from."""
+        return self._folder.holds_work()
+
+    def claim(self, unit: str) -> bool:
+        """Take a unit to work on, unless it is finished or another process works on it.
+
+        Parameters
+        ----------
+        unit : str
+            Name of the unit.
+
+        Returns
+        -------
+        bool
+            Whether the unit is now this journal's; False, too, where the folder is `gone`.
+
+        Raises
+        ------
+        StorageError
+            If the claim cannot be written.
+        """
+        with _failures(self._folder):
+            if self._closed_to(unit):
+                return False
+            try:
+                if not self._presence.claim(unit):
+                    return False
+            except FileNotFoundError:
+                return False
+            # It may have been finished between the look and the claim.
+            if self._closed_to(unit):
+                self._presence.release(unit)
+                return False
+            self._folder.sweep(unit)
+            return True
+
+    def release(self, unit: str) -> None:
+        """Let a unit go; what was saved of it stays for the next."""
+        self._states.pop(unit, None)
+        self._presence.release(unit)
+
+    def claimed_by(self, unit: str) -> str | None:
+        """Return who works on a unit, for messages; None where nobody does."""
+        with _failures(self._folder):
+            return self._presence.claimed_by(unit)
+
+    def save_state(self, unit: str, small: Mapping[str, NDArray[Any]], grown: Mapping[str, GrownRows]) -> None:
+        """Save how far a claimed unit has come.
+
+        Parameters
+        ----------
+        unit : str
+            Name of the unit.
+        small : mapping of str to array
+            Written whole.
+        grown : mapping of str to GrownRows
+            Of which only the rows are written that no earlier save wrote.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be written; the state that was saved before is still there.
+        ValueError
+            If an array of `grown` has fewer rows than were saved.
+        """
+        states = self._states_of(unit)
+        self._require_standing()
+        with _failures(self._folder):
+            states.save(small, grown)
+
+    def load_state(self, unit: str) -> tuple[Small, Grown] | None:
+        """Return the newest whole state of a claimed unit.
+
+        Returns
+        -------
+        tuple of dict and dict, or None
+            Small arrays by name, and the pieces of rows (r, ...) by name; None where nothing whole was saved.
+
+        Raises
+        ------
+        StorageError
+            If a file is there and cannot be read for lack of permission.
+        """
+        with _failures(self._folder):
+            return self._states_of(unit).load()
+
+    def state_number(self, unit: str) -> int:
+        """Return the number of the state of a claimed unit that was loaded or saved last: 1, 2, …; 0 for none."""
+        return self._states_of(unit).number
+
+    def drop_state(self, unit: str) -> None:
+        """Remove what was saved of a claimed unit."""
+        with _failures(self._folder):
+            self._states_of(unit).drop()
+
+    def finish(self, unit: str, block: BlockSpectrum) -> None:
+        """Keep the finished block of a claimed unit and remove its states; the claim stays.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be written; its states are then still there.
+        ValueError
+            If the block holds what a spectrum file cannot hold.
+        """
+        states = self._states_of(unit)
+        self._require_standing()
+        content = block_to_bytes(unit, block)
+        with _failures(self._folder):
+            write_whole(self._folder.unit(unit), content, follow_link=False)
+            states.drop()
+
+    def finished(self, unit: str) -> BlockSpectrum | None:
+        """Return the block of a unit; None if it is not finished, or damaged (then its file is removed).
+
+        Raises
+        ------
+        StorageError
+            If the file is there and cannot be read for lack of permission.
+        """
+        with _failures(self._folder):
+            try:
+                return self._read_unit(unit)
+            except DamagedFileError:
+                return self._replaced_meanwhile(unit)
+
+    def discard(self) -> list[str]:
+        """Remove the journal; nothing if another process has done so.
+
+        Returns
+        -------
+        list of str
+            Names in the folder that are not the journal's, for which the folder had to stay.
+
+        Raises
+        ------
+        StorageError
+            If a file cannot be removed.
+        """
+        strangers: list[str] = []
+        try:
+            with _failures(self._folder), contextlib.suppress(FileNotFoundError), self._presence.alone():
+                if self._presence.stands():
+                    strangers = self._folder.strangers()
+                    self._folder.clear()
+                    self._folder.remove()
+        finally:
+            self.close()
+        return strangers
+
+    def close(self) -> None:
+        """Free all that is held; what was saved stays."""
+        self._states.clear()
+        self._presence.leave()
+
+    def __enter__(self) -> Self:
+        """Return the journal, to be closed at the end."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the journal."""
+        self.close()
+
+    def _report(self, sentence: str) -> None:
+        if sentence not in self.damaged:
+            self.damaged.append(sentence)
+
+    def _closed_to(self, unit: str) -> bool:
+        return not self._presence.stands() or self._folder.unit(unit).exists()
+
+    def _states_of(self, unit: str) -> UnitStates:
+        if not self._presence.holds(unit):
+            raise RuntimeError(f"unit {unit} is not claimed: another process may be writing its files")
+        return self._states.setdefault(unit, UnitStates(self._folder, unit, self._report))
+
+    def _require_standing(self) -> None:
+        if not self._presence.stands():
+            raise StorageError(
+                "was removed while this process was at work in it",
+                where=self._folder.shown,
+                fix="run the same command again",
+            )
+
+    def _read_unit(self, unit: str) -> BlockSpectrum | None:
+        try:
+            return block_from_bytes(unit, read_whole(self._folder.unit(unit), most=_MOST_BYTES_OF_A_UNIT))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _replaced_meanwhile(self, unit: str) -> BlockSpectrum | None:
+        """Look again at a damaged unit, under its claim: nobody can have replaced it then but us; remove it."""
+        held = self._presence.holds(unit)
+        try:
+            if not held and not self._presence.claim(unit):
+                return None  # its holder is about to replace it
+        except FileNotFoundError:
+            return None  # the folder is gone
+        try:
+            return self._read_unit(unit)
+        except DamagedFileError as error:
+            path = self._folder.unit(unit)
+            self._report(f"the finished unit {self._folder.show(path)} is damaged: {error}")
+            remove(path)
+            return None
+        finally:
+            if not held:
+                self._presence.release(unit)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        with _failures(self._folder):
+            self._require_standing()
+            with self._presence.alone():
+                yield
+
+
+def _enter(folder: JournalFolder, identity: Mapping[str, Any], *, force: bool) -> Presence:
+    folder.make()
+    presence: Presence = SharedByLocks(folder)
+    try:
+        with presence.alone():
+            _take_up(folder, presence, identity, force=force)
+    except LocksUnsupportedError:
+        presence = OwnedAlone(folder)
+        try:
+            _take_up(folder, presence, identity, force=force)
+        except BaseException:
+            presence.leave()
+            raise
+    return presence
+
+
+def _take_up(folder: JournalFolder, presence: Presence, identity: Mapping[str, Any], *, force: bool) -> None:
+    """Go on with the journal in the folder, or begin it; everyone else is kept out meanwhile."""
+    folder.make_rooms()
+    others = presence.others()
+    if force and others:
+        raise UsageError(
+            "is in use, so it cannot be discarded",
+            where=folder.shown,
+            problems=others,
+            fix="wait for it or end it; without --force this command joins it",
+        )
+    if force:
+        folder.clear()
+    elif not others:
+        folder.sweep()
+    standing = _standing_manifest(folder)
+    if standing is None:
+        write_first(folder.manifest, render(identity))
+    elif differing := differences(standing, identity):
+        raise UsageError(
+            "holds a measurement begun otherwise",
+            where=folder.shown,
+            problems=differing,
+            fix="--force to discard it, or -o OTHER to keep both",
+        )
+    presence.enter()
+
+
+def _standing_manifest(folder: JournalFolder) -> dict[str, Any] | None:
+    """Return the identity of the measurement in the folder; None where none was begun."""
+    begin_anew = "--force to discard what is there, or -o OTHER"
+    try:
+        standing = read_document(folder.manifest)
+    except NewerSchemaError as error:
+        raise UsageError(
+            f"was begun by another hessent (its schema is '{error}')",
+            where=folder.shown,
+            fix=f"a newer hessent (pip install -U hessent); or {begin_anew}",
+        ) from error
+    except DamagedFileError as error:
+        raise UsageError(
+            f"is damaged: it does not say any more what is measured ({error})",
+            where=folder.show(folder.manifest),
+            fix=begin_anew,
+        ) from error
+    if standing is not None:
+        return standing
+    if folder.holds_work():
+        raise UsageError(
+            "is damaged: its manifest.json is missing, which says what is measured",
+            where=folder.shown,
+            fix=begin_anew,
+        )
+    if strangers := folder.strangers():
+        raise UsageError(
+            "is in the way: a folder that hessent did not make",
+            where=folder.shown,
+            problems=strangers[:20],
+            fix=f"mv '{folder.shown}' ELSEWHERE, or -o OTHER",
+        )
+    return None
+
+
+@contextlib.contextmanager
+def _failures(folder: JournalFolder) -> Iterator[None]:
+    """Turn what the system says into an error for the user."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_failure(folder.shown, error) from error
