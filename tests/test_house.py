@@ -24,11 +24,12 @@ FLOORS = {
     "measures": 4,
     "spectra": 3,
     "estimate": 2,
+    "foreign": 2,
     "storage": 2,
     "errors": 1,
     "__init__": 0,
 }
-QUICK_ROOMS = ("cli", "report", "measures", "spectra", "journal", "storage", "estimate", "errors")
+QUICK_ROOMS = ("cli", "report", "measures", "spectra", "journal", "storage", "foreign", "estimate", "errors")
 HEAVY = {"torch", "matplotlib", "transformers", "datasets", "timm", "sklearn", "pandas"}
 
 

@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hessent.checkpoint.listing import capped, shown
-from hessent.checkpoint.strict_json import parse_text
 from hessent.checkpoint.trust import arch_problem, data_problem, loss_problem, options_problems
 from hessent.errors import CheckpointError, suggest
+from hessent.foreign.strict_json import parse_text
 
 PREFIX = "hessent."
 FORMAT = "1"

@@ -15,8 +15,9 @@ from typing import Any, BinaryIO, NamedTuple
 from hessent.checkpoint.listing import capped, shown
 from hessent.checkpoint.regular_file import refuse_pointer
 from hessent.checkpoint.stored import MAX_TENSORS, TORCH_DTYPES, TensorInfo
-from hessent.checkpoint.strict_json import MAX_BYTES, members
+from hessent.checkpoint.strict_json import members
 from hessent.errors import CheckpointError
+from hessent.foreign.strict_json import MAX_BYTES
 
 MAX_METADATA = 2**20
 MAX_DIMENSIONS = 64

@@ -14,8 +14,9 @@ from hessent.checkpoint.listing import capped, shown
 from hessent.checkpoint.regular_file import open_regular
 from hessent.checkpoint.safetensors_files import SafetensorsFile, SafetensorsSource
 from hessent.checkpoint.stored import MAX_TENSORS
-from hessent.checkpoint.strict_json import MAX_BYTES, parse_object
+from hessent.checkpoint.strict_json import parse_object
 from hessent.errors import CheckpointError
+from hessent.foreign.strict_json import MAX_BYTES
 
 MAX_SHARDS = 10_000
 # All headers together: they are held in memory at once.

@@ -41,8 +41,12 @@ PREAMBLE_START = b"hessent spectrum file\n"
 
 def preamble(image: bytes) -> bytes:
     """Return the 512 bytes that stand before the HDF5 `image`: a line of text, and its SHA-256 and length."""
-    digest = hashlib.sha256(image).hexdigest()
-    return (PREAMBLE_START + f"sha256 {digest}\nbytes {len(image)}\n".encode()).ljust(PREAMBLE_SIZE, b"\0")
+    return preamble_of(hashlib.sha256(image).hexdigest(), len(image))
+
+
+def preamble_of(digest: str, length: int) -> bytes:
+    """Return the preamble of an image of `length` bytes whose SHA-256 is `digest`, in small hexadecimal letters."""
+    return (PREAMBLE_START + f"sha256 {digest}\nbytes {length}\n".encode()).ljust(PREAMBLE_SIZE, b"\0")
 
 
 def encode_text(text: str) -> np.bytes_:

@@ -1,29 +1,25 @@
-"""Looking into an HDF5 file that somebody else may have made.
+"""Taking from an HDF5 file, which somebody else may have made, what the schema allows and nothing else.
 
-A crafted file can point outside itself (external links, external storage, virtual datasets), call for filter
-plug-ins, or declare a size that would fill the memory.  Nothing here follows a link that is not a hard one, and
-every type, shape and size is compared with the schema, and with a budget, before a byte is read.
+The file was opened in a process of its own (`hessent.foreign`), which follows no link that leads elsewhere and
+reads no more than a budget.  Here every type, shape and value is compared with the schema.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from hessent.errors import SpectrumFileError
+from hessent.foreign.hdf5_tree import Nothing, StoredArray, StoredGroup
+from hessent.foreign.strict_json import parse_bytes
 from hessent.spectra import encoding
 from hessent.spectra.encoding import Encoding
-from hessent.spectra.hdf5_storage import Budget, fits, storage_problem
 
 COMPUTE_AGAIN = "compute it again with hessent spectrum … --force"
-
-MAX_ATTRIBUTE_BYTES = 1 << 24
 
 
 class GuardedGroup:
@@ -31,21 +27,18 @@ class GuardedGroup:
 
     Parameters
     ----------
-    group : h5py.Group
-        The group itself, reached through hard links alone.
+    group : StoredGroup
+        The group itself.
     where : str
         The file, as the user typed it, for messages.
     inside : str
         Path of the group inside the file, for messages.
-    budget : Budget
-        Shared by all groups of the file.
     """
 
-    def __init__(self, group: h5py.Group, *, where: str, inside: str, budget: Budget) -> None:
+    def __init__(self, group: StoredGroup, *, where: str, inside: str) -> None:
         self._group = group
         self.where = where
         self.inside = inside
-        self._budget = budget
 
     def failure(self, name: str, found: str) -> SpectrumFileError:
         """Return the error for member or attribute `name`: damaged, or not made by hessent."""
@@ -62,28 +55,28 @@ class GuardedGroup:
 
     def __contains__(self, name: str) -> bool:
         """Whether the group has a member called `name`."""
-        return bool(self._group.id.links.exists(name.encode()))
+        return name in self._group.members
 
     def has_attribute(self, name: str) -> bool:
         """Whether the group has an attribute called `name`."""
-        return bool(h5py.h5a.exists(self._group.id, name.encode()))
+        return name in self._group.attributes
 
     def members(self) -> Iterator[str]:
         """Yield the names of the members, in the order of the file."""
-        yield from self._group
+        yield from self._group.members
 
     def group(self, name: str) -> GuardedGroup:
         """Return the subgroup `name`."""
-        member = self._member(name, h5py.Group)
-        return GuardedGroup(
-            member, where=self.where, inside=f"{self.inside.rstrip('/')}/{name}", budget=self._budget
-        )
+        member = self._member(name)
+        if not isinstance(member, StoredGroup):
+            raise self.failure(name, "is a dataset, not a group")
+        return GuardedGroup(member, where=self.where, inside=f"{self.inside.rstrip('/')}/{name}")
 
     def text(self, name: str) -> str:
         """Return the text attribute `name`."""
-        value = self._attribute(name, (), "S")
+        value: str = self._attribute(name, (), "S")
         try:
-            return encoding.decode_text(bytes(value[()]))
+            return encoding.decode_text(value.encode("utf-8", "surrogateescape"))
         except ValueError as error:
             raise self.failure(name, f"is not text as hessent writes it ({error})") from error
 
@@ -159,58 +152,46 @@ class GuardedGroup:
         return document
 
     def _json(self, name: str) -> Any:
-        content = self._array(name, (None,), np.dtype("u1")).tobytes()
         try:
-            return json.loads(content.decode("ascii"))
-        except (ValueError, RecursionError) as error:
-            raise self.failure(name, f"is not JSON ({error})") from error
+            return parse_bytes(self._array(name, (None,), np.dtype("u1")).tobytes())
+        except ValueError as error:
+            raise self.failure(name, f"is not JSON that is read ({error})") from error
 
-    def _member(self, name: str, kind: type) -> Any:
-        if name not in self:
+    def _member(self, name: str) -> StoredGroup | StoredArray:
+        member = self._group.members.get(name)
+        if member is None:
             raise self.failure(name, "is missing")
-        if self._group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-            raise self.failure(name, "is a link that leads elsewhere, which a spectrum file never holds")
-        member = self._group[name]
-        if not isinstance(member, kind):
-            raise self.failure(name, f"is a {type(member).__name__.lower()}, not a {kind.__name__.lower()}")
+        if isinstance(member, Nothing):
+            raise self.failure(name, member.problem)
         return member
 
-    def _attribute(self, name: str, shape: tuple[int, ...], kinds: str) -> NDArray[Any]:
-        if not self.has_attribute(name):
+    def _attribute(self, name: str, shape: tuple[int, ...], kinds: str) -> Any:
+        found = self._group.attributes.get(name)
+        if found is None:
             raise self.failure(name, "is missing")
-        # The low-level call opens the attribute once; a file of many blocks has thousands of them.
-        attribute = h5py.h5a.open(self._group.id, name.encode())
-        dtype = attribute.dtype
-        if attribute.shape != shape or dtype.kind not in kinds:
+        if found.shape != shape or found.kind not in kinds or found.value is None:
             raise self.failure(
-                name, f"is of type {dtype} and shape {attribute.shape}, which the schema does not have"
+                name, f"is of type {found.dtype} and shape {found.shape}, which the schema does not have"
             )
-        if dtype.itemsize * math.prod(shape) > MAX_ATTRIBUTE_BYTES:
-            raise self.failure(name, f"declares {dtype.itemsize:,} bytes")
-        value = np.zeros(shape, dtype)
-        attribute.read(value)
-        return value
+        return found.value
 
     def _array(self, name: str, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        dataset = self._member(name, h5py.Dataset)
-        if dataset.dtype != dtype or not fits(dataset.shape, shape):
+        found = self._member(name)
+        if not isinstance(found, StoredArray):
+            raise self.failure(name, "is a group, not a dataset")
+        if found.dtype != str(dtype) or not fits(found.shape, shape):
             wanted = "(" + ", ".join("any" if length is None else str(length) for length in shape) + ")"
-            raise self.failure(
-                name, f"is of type {dataset.dtype} and shape {dataset.shape}, not {dtype} and {wanted}"
-            )
-        problem = storage_problem(dataset)
-        if problem is not None:
-            raise self.failure(name, problem)
-        self._afford(name, dataset)
-        array: NDArray[Any] = dataset[()]
-        return array
+            raise self.failure(name, f"is of type {found.dtype} and shape {found.shape}, not {dtype} and {wanted}")
+        if found.values is None:
+            raise self.failure(name, str(found.problem))
+        return found.values
 
-    def _afford(self, name: str, dataset: h5py.Dataset) -> None:
-        entries = max(dataset.size, math.prod(dataset.chunks or (0,)))
-        try:
-            self._budget.spend(entries * dataset.dtype.itemsize)
-        except ValueError as error:
-            raise self.failure(name, str(error)) from error
+
+def fits(found: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Whether the shape `found` is the one `wanted`, in which None allows any length."""
+    return len(found) == len(wanted) and all(
+        length is None or length == actual for actual, length in zip(found, wanted, strict=True)
+    )
 
 
 def require_ascending(group: GuardedGroup, name: str, array: NDArray[np.float64]) -> None:

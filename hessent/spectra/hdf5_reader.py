@@ -1,33 +1,31 @@
 """Reading spectrum files: from a path or from bytes to a `Spectrum`, or to a sentence that says what is wrong.
 
-The bytes of a file are compared with their own digest first: damage never reaches the HDF5 library, which mutated
-files can hang or crash.
+The bytes of a file are compared with their own digest first, so damage is named as such.  That is no proof of
+origin, though: whoever changes a file can write its digest anew.  So every file is read in a process of its own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
-
-import h5py
+from typing import BinaryIO, TypeVar
 
 from hessent.errors import SpectrumFileError
+from hessent.foreign.hdf5_process import UnreadableError
+from hessent.foreign.hdf5_tree import read_tree
 from hessent.spectra import encoding
 from hessent.spectra.derived import DerivedMeasures
 from hessent.spectra.hdf5_groups import read_derived, read_root
 from hessent.spectra.hdf5_guard import COMPUTE_AGAIN, GuardedGroup
-from hessent.spectra.hdf5_storage import MAX_DECLARED_BYTES, Budget
 from hessent.spectra.model import Spectrum
 
 Content = TypeVar("Content")
 
-MAX_FILE_SIZE = 1 << 30
-
-# What h5py raises on an image that is sealed with a valid digest and damaged all the same.
-_LIBRARY_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
+MAX_FILE_SIZE = 384 * 2**20
+_PIECE = 2**20
 
 
 def load(path: str | os.PathLike[str]) -> Spectrum:
@@ -94,39 +92,57 @@ def from_bytes(content: bytes, *, where: str) -> Spectrum:
 
 def _read_file(path: str | os.PathLike[str], read: Callable[[GuardedGroup], Content]) -> Content:
     where = os.fspath(path)
-    return _read_bytes(_read_whole(Path(path), where), where, read)
-
-
-def _read_bytes(content: bytes, where: str, read: Callable[[GuardedGroup], Content]) -> Content:
-    """Apply `read` to the root of the file, once its digest has been checked."""
-    _check_digest(content, where)
     try:
-        with h5py.File(h5py.h5f.open_file_image(content)) as file:
-            return read(GuardedGroup(file["/"], where=where, inside="/", budget=Budget(MAX_DECLARED_BYTES)))
-    except _LIBRARY_ERRORS as error:
-        raise SpectrumFileError(
-            f"damaged: the HDF5 library cannot read it ({error})", where=where, fix=COMPUTE_AGAIN
-        ) from error
-
-
-def _read_whole(path: Path, where: str) -> bytes:
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise _not_a_spectrum(where, "is a directory", fix="name the .spectrum.h5 file in it")
-        if not stat.S_ISREG(status.st_mode):
-            raise _not_a_spectrum(where, "is not a regular file")
-        if status.st_size > MAX_FILE_SIZE:
-            raise _not_a_spectrum(
-                where, f"has {status.st_size:,} bytes, more than the {MAX_FILE_SIZE:,} that are read"
-            )
-        return path.read_bytes()
+        with _opened(where) as file:
+            size = os.fstat(file.fileno()).st_size
+            _check_digest(file.read(encoding.PREAMBLE_SIZE), iter(lambda: file.read(_PIECE), b""), size, where)
+            return _read_image(file, size, where, read)
     except FileNotFoundError as error:
-        raise SpectrumFileError("no such file", where=where, fix=_what_lies_near(path)) from error
+        raise SpectrumFileError("no such file", where=where, fix=_what_lies_near(Path(where))) from error
     except (OSError, ValueError) as error:
         raise SpectrumFileError(
             f"cannot be read: {getattr(error, 'strerror', None) or error}", where=where
         ) from error
+
+
+def _read_bytes(content: bytes, where: str, read: Callable[[GuardedGroup], Content]) -> Content:
+    _check_digest(content[: encoding.PREAMBLE_SIZE], [content[encoding.PREAMBLE_SIZE :]], len(content), where)
+    return _read_image(content, len(content), where, read)
+
+
+def _read_image(
+    source: BinaryIO | bytes, size: int, where: str, read: Callable[[GuardedGroup], Content]
+) -> Content:
+    """Apply `read` to the root of the file, which another process opens."""
+    try:
+        root = read_tree(source, size)
+    except UnreadableError as error:
+        raise SpectrumFileError(
+            f"damaged: {error.found}" if error.damaged else error.found,
+            where=where,
+            problems=error.problems,
+            fix=COMPUTE_AGAIN,
+        ) from error
+    return read(GuardedGroup(root, where=where, inside="/"))
+
+
+def _opened(where: str) -> BinaryIO:
+    """Open a regular file of a size that is read; a pipe or a device is never waited for."""
+    _refuse_kind(os.stat(where), where)
+    # O_NONBLOCK: should the file be swapped for a FIFO after the stat, opening it must not wait for a writer.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    file = os.fdopen(os.open(where, flags), "rb")
+    _refuse_kind(os.fstat(file.fileno()), where)
+    return file
+
+
+def _refuse_kind(status: os.stat_result, where: str) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise _not_a_spectrum(where, "is a directory", fix="name the .spectrum.h5 file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise _not_a_spectrum(where, "is not a regular file")
+    if status.st_size > MAX_FILE_SIZE:
+        raise _not_a_spectrum(where, f"has {status.st_size:,} bytes, more than the {MAX_FILE_SIZE:,} that are read")
 
 
 def _what_lies_near(path: Path) -> str:
@@ -141,15 +157,19 @@ def _what_lies_near(path: Path) -> str:
     return "hessent spectrum CHECKPOINT --arch ARCH, which writes such a file"
 
 
-def _check_digest(content: bytes, where: str) -> None:
-    """Compare the bytes with the length and digest that the file's preamble states."""
-    if not content:
+def _check_digest(start: bytes, rest: Iterable[bytes], size: int, where: str) -> None:
+    """Compare the bytes that follow the preamble with the length and digest that it states."""
+    if not start:
         raise _not_a_spectrum(where, "is empty")
-    if not content.startswith(encoding.PREAMBLE_START):
-        raise _not_a_spectrum(where, f"begins with {content[:8]!r}, not with {encoding.PREAMBLE_START!r}")
-    if content[: encoding.PREAMBLE_SIZE] != encoding.preamble(content[encoding.PREAMBLE_SIZE :]):
+    if not start.startswith(encoding.PREAMBLE_START):
+        raise _not_a_spectrum(where, f"begins with {start[:8]!r}, not with {encoding.PREAMBLE_START!r}")
+    digest, length = hashlib.sha256(), 0
+    for piece in rest:
+        digest.update(piece)
+        length += len(piece)
+    if start != encoding.preamble_of(digest.hexdigest(), length):
         raise SpectrumFileError(
-            f"damaged: its {len(content):,} bytes are not those that were written",
+            f"damaged: its {size:,} bytes are not those that were written",
             where=where,
             expected="the length and SHA-256 that the file's first lines state",
             fix="copy it again, or " + COMPUTE_AGAIN,

@@ -2,8 +2,6 @@
 
 import os
 import random
-import subprocess
-import sys
 
 import h5py
 import numpy as np
@@ -12,6 +10,7 @@ import sample_spectra
 from sealed_files import sealed
 
 from hessent.errors import SpectrumFileError
+from hessent.spectra import encoding
 from hessent.spectra.hdf5_reader import from_bytes, load
 from hessent.spectra.hdf5_writer import to_bytes, write_spectrum
 
@@ -163,14 +162,14 @@ def cycle(file):
     [
         (soft, "leads elsewhere"),
         (external, "leads elsewhere"),
-        (stored_elsewhere, "another file"),
+        (stored_elsewhere, "in other files"),
         (virtual, "virtual"),
         (enormous, "declares 8,000,000,000,000 bytes"),
-        (enormous_chunk, "stores none|declares"),
+        (enormous_chunk, "chunks of shape"),
         (never_written, "stores none"),
         (other_filter, "is packed with filters"),
         (group_for_array, "is a group, not a dataset"),
-        (cycle, "is 'blocks', not probes"),
+        (cycle, "is a second link to something"),
     ],
 )
 def test_an_attack_is_refused_before_a_byte_is_read(content, attack, message):
@@ -178,36 +177,20 @@ def test_an_attack_is_refused_before_a_byte_is_read(content, attack, message):
         from_bytes(sealed(attack, content), where="x")
 
 
-def test_a_mutated_image_with_a_valid_digest_is_read_or_refused(tmp_path):
-    # Past the digest the library itself meets the damage; whatever it raises must become our error.  In a process
-    # of its own, because a library of another version might crash.
-    (tmp_path / "a").write_bytes(to_bytes(sample_spectra.spectrum(sample_spectra.grouped_blocks())))
-    done = subprocess.run(
-        [sys.executable, "-c", READ_MUTATED, str(tmp_path / "a")], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 10
-
-
-READ_MUTATED = """
-import pathlib, random, sys
-from hessent.errors import SpectrumFileError
-from hessent.spectra import encoding
-from hessent.spectra.hdf5_reader import from_bytes
-
-original = pathlib.Path(sys.argv[1]).read_bytes()[encoding.PREAMBLE_SIZE :]
-refused = 0
-for seed in range(100):
-    generator = random.Random(seed)
-    image = bytearray(original)
-    for _ in range(3):
-        image[generator.randrange(len(image))] = generator.randrange(256)
-    try:
-        from_bytes(encoding.preamble(bytes(image)) + bytes(image), where="x")
-    except SpectrumFileError as error:
-        refused += error.exit_code == 2
-print(refused)
-"""
+def test_a_mutated_image_with_a_valid_digest_is_read_or_refused():
+    # Past the digest the library itself meets the damage; whatever that does to its process becomes our error.
+    original = to_bytes(sample_spectra.spectrum(sample_spectra.grouped_blocks()))[encoding.PREAMBLE_SIZE :]
+    refused = 0
+    for seed in range(20):
+        generator = random.Random(seed)
+        image = bytearray(original)
+        for _ in range(30):
+            image[generator.randrange(len(image))] = generator.randrange(256)
+        try:
+            from_bytes(encoding.preamble(bytes(image)) + bytes(image), where="x")
+        except SpectrumFileError:
+            refused += 1
+    assert refused > 10
 
 
 def test_version_message_says_what_is_read_and_what_to_do(content):
