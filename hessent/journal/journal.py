@@ -210,13 +210,22 @@ class Journal:
         with _failures(self._folder):
             states.save(small, grown)
 
-    def load_state(self, unit: str) -> tuple[Small, Grown] | None:
-        """Return the newest whole state of a claimed unit.
+    def load_state(self, unit: str, *, known: int = 0) -> tuple[Small, Grown] | None:
+        """Return the newest whole state of a claimed unit; to be called before the first save after each claim.
+
+        Parameters
+        ----------
+        unit : str
+            Name of the unit.
+        known : int
+            The `state_number` of a state that the caller has in memory: where no other was saved since, its rows
+            are not read again.
 
         Returns
         -------
         tuple of dict and dict, or None
-            Small arrays by name, and the pieces of rows (r, ...) by name; None where nothing whole was saved.
+            Small arrays by name, and the pieces of rows (r, ...) by name; None where nothing whole was saved, or
+            the newest state is known.
 
         Raises
         ------
@@ -224,10 +233,10 @@ class Journal:
             If a file is there and cannot be read for lack of permission.
         """
         with _failures(self._folder):
-            return self._states_of(unit).load()
+            return self._states_of(unit).load(known)
 
     def state_number(self, unit: str) -> int:
-        """Return the number of the state of a claimed unit that was loaded or saved last: 1, 2, …; 0 for none."""
+        """Return the number, unique for the unit, of the state that was loaded or saved last; 0 for none."""
         return self._states_of(unit).number
 
     def drop_state(self, unit: str) -> None:

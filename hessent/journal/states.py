@@ -8,6 +8,7 @@ The newer of two is told by the number of the save inside the sealed bytes, neve
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ Small = dict[str, NDArray[Any]]
 Grown = dict[str, list[NDArray[Any]]]
 
 _MOST_BYTES = 1 << 30  # of the small arrays together
+_CHANCE_BITS = 32  # the lower ones of a state's number
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class _Saved:
     """One state, without its rows."""
 
     slot: str
-    number: int  # of the save: 1, 2, …
+    number: int  # the later, the larger
     files: Mapping[str, tuple[RowsFile, ...]]  # by name of the array
     small: Small
 
@@ -61,7 +63,7 @@ class UnitStates:
 
     @property
     def number(self) -> int:
-        """Number of the save that was made or loaded last: 1, 2, …; 0 for none."""
+        """Number of the state that was saved or loaded last, which no other state of the unit has; 0 for none."""
         return self._newest.number if self._newest else 0
 
     def save(self, small: Mapping[str, NDArray[Any]], grown: Mapping[str, GrownRows]) -> None:
@@ -81,7 +83,7 @@ class UnitStates:
             files = {name: self._with_new_rows(name, rows, written) for name, rows in grown.items()}
             number, used = (self._newest.number, self._newest.slot) if self._newest else (0, SLOTS[-1])
             slot = next(other for other in SLOTS if other != used)
-            state = _Saved(slot, number + 1, files, {})
+            state = _Saved(slot, _number_after(number), files, {})
             write_whole(self._folder.state(self._unit, slot), self._sealed(state, small), follow_link=False)
         except BaseException:
             for name, file in written:
@@ -92,16 +94,24 @@ class UnitStates:
             for path in self._rows_of(dropped) - self._rows_of(self._older, self._newest):
                 remove(path)
 
-    def load(self) -> tuple[Small, Grown] | None:
+    def load(self, known: int = 0) -> tuple[Small, Grown] | None:
         """Return the newest state that is whole with all its rows; remove what belongs to no state.
+
+        Parameters
+        ----------
+        known : int
+            Number of a state that the caller has in memory: where it is the newest, nothing more is read.
 
         Returns
         -------
         tuple of dict and dict, or None
-            Small arrays by name, and the pieces of rows by name; None if there is no whole state.
+            Small arrays by name, and the pieces of rows by name; None if there is no whole state, or it is known.
         """
         found = sorted(self._read_slots(), key=lambda state: state.number, reverse=True)
         self._newest = self._older = None
+        if known and found and found[0].number == known:
+            self._newest, self._older = found[0], next(iter(found[1:]), None)
+            return None
         for index, state in enumerate(found):
             rows = self._read_rows_of(state)
             if rows is not None:
@@ -198,3 +208,8 @@ class UnitStates:
             for name, files in state.files.items()
             for file in files
         }
+
+
+def _number_after(number: int) -> int:
+    """Return a larger number that tells a state from those of a unit that was begun again from nothing."""
+    return ((number >> _CHANCE_BITS) + 1) << _CHANCE_BITS | secrets.randbits(_CHANCE_BITS)

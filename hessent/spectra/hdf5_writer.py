@@ -97,7 +97,7 @@ def _write_root(file: h5py.File, spectrum: Spectrum) -> None:
     blocks = new_group(file, "blocks", encoding.BLOCKS)
     width = max(3, len(str(len(spectrum.blocks) - 1)))
     for index, block in enumerate(spectrum.blocks):
-        _write_block(blocks, f"{index:0{width}d}", block)
+        write_block(blocks, f"{index:0{width}d}", block)
     _write_model(new_group(file, "model", encoding.MODEL), spectrum)
     if spectrum.tensor_probe is not None:
         _write_tensor_probe(new_group(file, "paper", encoding.TENSOR_PROBE), spectrum.tensor_probe)
@@ -130,7 +130,8 @@ def _write_provenance(group: h5py.Group, spectrum: Spectrum) -> None:
         write_json(group, name, document)
 
 
-def _write_block(parent: h5py.Group, key: str, block: BlockSpectrum) -> None:
+def write_block(parent: h5py.Group, key: str, block: BlockSpectrum) -> None:
+    """Write one block as the member `key` of a group; `parent` need not lie in an HDF5 file, if it behaves so."""
     group = new_group(parent, key, _BLOCK_KINDS[block.method])
     put(group, name=block.name, size=block.size, num_matvecs=block.num_matvecs)
     put(group, converged=block.converged, status=block.status, noise=float(block.noise))

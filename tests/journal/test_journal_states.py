@@ -138,3 +138,37 @@ def test_states_are_dropped_whole(target):
 def test_only_the_holder_of_a_claim_writes(target):
     with opened(target) as journal, pytest.raises(RuntimeError, match="not claimed"):
         save(journal, 1, 2)
+
+
+def test_a_state_that_is_known_is_not_read_again(target):
+    with opened(target) as journal, opened(target) as other:
+        journal.claim("000")
+        save(journal, 1, 4)
+        known = journal.state_number("000")
+        for _ in range(2):
+            journal.release("000")
+            journal.claim("000")
+            assert journal.load_state("000", known=known) is None
+            assert journal.state_number("000") == known
+        grown = Rows(6)
+        journal.save_state("000", small(2), {"vectors": grown})
+        assert grown.asked == [4]
+        known = journal.state_number("000")
+        journal.release("000")
+        other.claim("000")
+        assert number_of(other.load_state("000")) == 2
+        save(other, 3, 7)
+        other.release("000")
+        journal.claim("000")
+        assert number_of(journal.load_state("000", known=known)) == 3
+
+
+def test_a_unit_begun_again_is_not_taken_for_what_it_was(target):
+    numbers = set()
+    for _ in range(3):
+        with opened(target) as journal:
+            journal.claim("000")
+            save(journal, 1, 4)
+            numbers.add(journal.state_number("000"))
+            journal.drop_state("000")
+    assert len(numbers) == 3

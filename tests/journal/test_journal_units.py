@@ -91,7 +91,7 @@ def test_the_file_of_another_unit_is_damage(tmp_path):
         room = tmp_path / "a.spectrum.h5.partial" / "units"
         (room / "000").rename(room / "001")
         assert journal.finished("001") is None
-        assert "unit 001" in journal.damaged[0]
+        assert "it is unit 000" in journal.damaged[0]
 
 
 def test_what_could_not_be_read_back_is_not_kept(tmp_path):
