@@ -151,7 +151,7 @@ class BlockLanczos:
             "coupling": self.coupling,
             "starts": self.starts,
             "next_block": self._block.cpu().numpy(),
-            "scale": np.array(self._scale),
+            "scale": np.array([self._scale]),
         }
         if self.groups is not None:
             small["groups"] = self.groups

@@ -109,7 +109,7 @@ class FormingMatrix:
                     yield kept[:, :, part].transpose(2, 0, 1).copy()
 
             grown["group_columns"] = GrownRows(count, group_columns)
-        return SavedState({"num_columns": np.array(count)}, grown)
+        return SavedState({"num_columns": np.array([count])}, grown)
 
     def restore(self, state: StateReader, *, num_groups: int) -> None:
         """Go on from the columns of a saved state, where none has been formed.
@@ -128,7 +128,7 @@ class FormingMatrix:
         columns = state.rows("columns", blocks, (self._size,), np.float64)
         for start, rows in zip(starts, columns, strict=True):
             self._matrix[:, start : start + len(rows)] = rows.T
-        if state.holds("group_columns"):
+        if self._keep_groups and num_groups > 0:
             columns = state.rows("group_columns", blocks, (num_groups, self._size), np.floating)
             for start, rows in zip(starts, columns, strict=True):
                 parts = rows.transpose(1, 2, 0)

@@ -142,9 +142,9 @@ class JointSampling:
         self._space.restore(state)
         if self._space.num_steps > self._most_steps():
             raise ValueError(f"{self._space.num_steps} steps were taken, {self._most_steps()} are allowed")
-        groups, items = self._space.groups, self._items
-        if groups is not None and (items is None or len(groups) != len(items)):
-            raise ValueError(f"{len(groups)} data groups, expected {0 if items is None else len(items)}")
+        found, expected = (0 if rows is None else len(rows) for rows in (self._space.groups, self._items))
+        if found != expected:
+            raise ValueError(f"{found} data groups, expected {expected}")
 
     def _looks(self) -> Iterator[int]:
         """Steps after which the interval is looked at, ascending."""

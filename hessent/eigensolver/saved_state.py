@@ -134,7 +134,7 @@ class StateReader:
 
     def number(self, name: str) -> float:
         """Return a finite number that is not negative; raises ValueError as `array` does."""
-        value = float(self.array(name, ()))
+        value = float(self.array(name, (1,))[0])
         if value < 0:
             raise ValueError(f"'{self._part}{name}' is {value}, which cannot be negative")
         return value
@@ -148,7 +148,7 @@ class StateReader:
 
     def count(self, name: str, least: int, most: int) -> int:
         """Return one whole number from `least` to `most`; raises ValueError as `array` does."""
-        return self.counts(name, least, most, ())[0]
+        return self.counts(name, least, most, (1,))[0]
 
     def rows(self, name: str, blocks: Sequence[int], shape: Sequence[int | None], dtype: DType) -> Iterator[Array]:
         """Yield copies of rows in blocks of so many, without a second copy of them all.

@@ -1,0 +1,94 @@
+"""A solver that is interrupted after any product and restored ends with the same spectrum, bit for bit."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from interrupted_solvers import (
+    GroupedMatrix,
+    interrupted_always,
+    interrupted_once,
+)
+from oracles import DenseOperator, network_like
+from small_matrices import solver_for
+
+from hessent.eigensolver.overflow import Overflow
+
+
+@functools.cache
+def operator_of(name, dtype=torch.float64):
+    if name == "grouped":
+        return GroupedMatrix(130)
+    values = {
+        "network": network_like(130),
+        "flat": np.linspace(1.0, 2.0, 100),
+        "rank 5": np.r_[np.zeros(85), np.linspace(1.0, 3.0, 5)],
+        "two values": np.repeat([1.0, 3.0], 45),
+        "tiny": np.arange(1.0, 6.0),
+        "zero": np.zeros(40),
+        "small": network_like(60),
+        "large": network_like(130),
+    }[name]
+    return DenseOperator(values, dtype=dtype)
+
+
+CASES = {
+    "tolerance": ("network", {"rtol": 0.05}),
+    "fine tolerance": ("flat", {"rtol": 0.005}),
+    "budget": ("network", {"max_matvecs": 150, "rtol": 0.02}),
+    "whole budget": ("network", {"max_matvecs": 77, "rtol": 0.0}),
+    "budget of one look": ("network", {"max_matvecs": 20}),
+    "steps": ("network", {"num_probes": 3, "num_steps": 25}),
+    "groups": ("grouped", {"rtol": 0.05}),
+    "groups and steps": ("grouped", {"num_probes": 3, "num_steps": 45}),
+    "rank-deficient": ("rank 5", {}),
+    "invariant": ("two values", {"rtol": 0.0}),
+    "more steps than dimensions": ("tiny", {"rtol": 0.0}),
+    "zero": ("zero", {}),
+    "exact, first look": ("small", {"method": "exact"}),
+    "exact": ("large", {"method": "exact"}),
+    "exact with groups": ("grouped", {"method": "exact"}),
+    "exact without room for groups": ("grouped", {"method": "exact", "basis_memory": 4 * 8 * 130**2}),
+    "trace": ("network", {"only_trace": True, "rtol": 0.01}),
+    "trace with a budget": ("network", {"only_trace": True, "rtol": 0.0, "max_matvecs": 100}),
+    "trace of low rank": ("rank 5", {"only_trace": True, "method": "lanczos"}),
+    "trace of one product": ("network", {"only_trace": True, "max_matvecs": 1}),
+}
+
+
+def solver_of(name, dtype=torch.float64, **more):
+    matrix, settings = CASES[name]
+    operator = operator_of(matrix, dtype)
+    items = operator.items if matrix == "grouped" else None
+    return functools.partial(solver_for, operator, dtype=dtype, group_items=items, **settings, **more), operator
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_interrupted_at_every_product_the_spectrum_is_the_same(name):
+    interrupted_always(*solver_of(name))
+
+
+@pytest.mark.parametrize("name", ["tolerance", "rank-deficient", "exact", "trace"])
+def test_states_of_float32_products_are_as_good(name):
+    interrupted_always(*solver_of(name, torch.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "every"),
+    [("tolerance", 9), ("groups", 13), ("rank-deficient", 1), ("exact with groups", 1), ("trace", 6)],
+)
+def test_interrupted_at_one_product_the_spectrum_is_the_same(name, every):
+    interrupted_once(*solver_of(name), every=every)
+
+
+@pytest.mark.parametrize("in_memory", [0, 10])
+@pytest.mark.parametrize("name", ["tolerance", "trace"])
+def test_vectors_in_a_file_are_part_of_the_state(name, in_memory, tmp_path):
+    told = []
+    beyond = Overflow(file=2**30, folder=str(tmp_path), spilled=told.append)
+    make, operator = solver_of(name)
+    interrupted_once(
+        functools.partial(make, basis_memory=in_memory * 8 * operator.size, overflow=beyond), operator, every=11
+    )
+    assert told
