@@ -7,6 +7,7 @@ The newer of two is told by the number of the save inside the sealed bytes, neve
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -86,8 +87,9 @@ class UnitStates:
             state = _Saved(slot, _number_after(number), files, {})
             write_whole(self._folder.state(self._unit, slot), self._sealed(state, small), follow_link=False)
         except BaseException:
-            for name, file in written:
-                remove(self._path(name, file))
+            with contextlib.suppress(OSError):
+                for name, file in written:
+                    remove(self._path(name, file))
             raise
         dropped, self._older, self._newest = self._older, self._newest, state
         if dropped is not None:

@@ -51,7 +51,10 @@ class ProcessMark:
         ValueError
             If it is not one.
         """
-        document = json.loads(content)
+        try:
+            document = json.loads(content)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
         types = {field.name: int if field.name == "pid" else str for field in dataclasses.fields(cls)}
         if not isinstance(document, dict) or {key: type(value) for key, value in document.items()} != types:
             raise ValueError("not the mark of a process")

@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from hessent.errors import StorageError
 from hessent.storage.failures import storage_failure
@@ -23,7 +23,8 @@ _KEPT_OF_NAME = (
 )
 # Bytes as they are, not those behind a link, and no waiting for who would write into a pipe.
 _PLAIN = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-# What file systems that have no hard links answer.
+# What file systems answer that cannot force a folder to the disk, and those that have no hard links.
+_NO_FORCE = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -157,14 +158,14 @@ def _write(
         if make_folders:
             os.makedirs(folder, exist_ok=True)
         temporary = os.path.join(folder, f".{name[:_KEPT_OF_NAME]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-        try:
-            _write_new(temporary, parts)
-            put_in_place(temporary, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-        _force_folder(folder)
+        with _forced_afterwards(folder):
+            try:
+                _write_new(temporary, parts)
+                put_in_place(temporary, target)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
     except (OSError, ValueError) as error:
         raise storage_failure(path, error, wanted=wanted) from error
 
@@ -208,19 +209,19 @@ def _link(temporary: str, target: str) -> None:
         os.unlink(temporary)
 
 
-def _force_folder(folder: str) -> None:
-    # The new name lives in the folder: without this a power cut may bring the old one back.
+@contextlib.contextmanager
+def _forced_afterwards(folder: str) -> Iterator[None]:
+    """Force a folder to the disk: a new name lives in it, and a power cut might bring the old one back."""
     if os.name != "posix":
+        yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (
-            errno.EINVAL,
-            errno.EOPNOTSUPP,
-            errno.ENOTSUP,
-        ):  # a file system that has no such thing
-            raise
+        yield
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_FORCE:
+                raise
     finally:
         os.close(descriptor)
