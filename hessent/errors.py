@@ -114,7 +114,11 @@ class InterruptedRunError(HessentError):
     """
 
     def __init__(self, file: str, *, by_user: bool) -> None:
-        super().__init__("stopped early: it holds what was measured until then, marked as not complete", where=file)
+        super().__init__(
+            "stopped early: it holds what was measured until then, marked as not complete",
+            where=file,
+            fix="the same command goes on from there",
+        )
         self.exit_code = 130 if by_user else 75
 
 

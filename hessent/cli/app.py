@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from hessent import __version__
-from hessent.cli import archs, data, inspect, spectrum, summary, train
+from hessent.cli import archs, data, inspect, merge, spectrum, summary, train
 from hessent.cli.options import Debug, Quiet
 
 MEASURE = "Measure"
@@ -24,6 +24,7 @@ NOTHING_ASKED = 2  # the exit code of `hessent` alone, which prints the help pag
 # (name, function, panel of the help page); the order is the order of the help page.
 COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("spectrum", spectrum.command, MEASURE),
+    ("merge", merge.command, MEASURE),
     ("train", train.command, MEASURE),
     ("summary", summary.command, READ),
     ("inspect", inspect.command, LOOK),

@@ -36,6 +36,7 @@ def command(
     memory: given.Memory = None,
     engine: given.Engine = None,
     no_verify: given.NoVerify = False,
+    units: given.Units = None,
     out: given.Out = None,
     json_out: given.JsonOut = None,
     force: given.Force = False,
@@ -47,11 +48,13 @@ def command(
 ) -> None:
     """Measure the Hessian spectrum of a checkpoint, block by block, into a file, and print its summary.
 
-    Typed again, a finished measurement is only printed.
+    Typed again, a finished measurement is only printed, and one that was stopped or killed goes on from where it
+    was.  Typed in several terminals or jobs at once, it is shared among them.
     """
-    from hessent.cli.measure_options import parse_options, parse_seconds, parse_size
     from hessent.cli.measuring import print_preflight, run_and_print
+    from hessent.cli.parsing import parse_options, parse_seconds, parse_size
     from hessent.pipeline.accuracy import Accuracy
+    from hessent.pipeline.parts import Part
     from hessent.pipeline.request import SpectrumRequest
 
     chosen = choose_format(output_format, as_json)
@@ -85,6 +88,7 @@ def command(
         memory=parse_size(memory),
         verify=not no_verify,
         out=out,
+        part=None if units is None else Part.parse(units),
     )
     if dry_run:
         print_preflight(request, chosen)

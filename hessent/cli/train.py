@@ -41,8 +41,8 @@ def command(
 
     Typed again, an interrupted run goes on from its last checkpoint; a finished one is only printed.
     """
-    from hessent.cli.measure_options import parse_options
     from hessent.cli.output import emit
+    from hessent.cli.parsing import parse_options
     from hessent.cli.train_progress import TrainingDisplay
     from hessent.pipeline.resources import choose_device
     from hessent.training.plan import TrainingRequest, resolve_loss_name

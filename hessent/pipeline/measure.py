@@ -153,7 +153,6 @@ class Measurement:
             self.units = units or self.units
             self.engine.notify = observer.noted
             self.choose_engine(settled)
-            self.units.settle(self.settled())
             with spare_thread(self.problem.device, self.threads) as workers:
                 self._measure(observer, should_stop, workers)
         finally:
@@ -195,7 +194,7 @@ class Measurement:
         if self.engine.division.note is not None:
             observer.noted(self.engine.division.note)
         observer.started("operator check", 0)
-        facts = self.units.once("operator", lambda: find_out(self.engine, self.blocks, self.settings.seed))
+        facts = self.units.settle(self.settled(), lambda: find_out(self.engine, self.blocks, self.settings.seed))
         self.check, self.tensor_probe = from_facts(facts)
         if self.verify:
             require_sound(self.check, self.problem.dtype)

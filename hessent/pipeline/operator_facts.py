@@ -5,8 +5,8 @@ Both go through JSON, so that a run that is gone on with, and processes that sha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -23,27 +23,40 @@ from hessent.spectra.model import TensorProbe
 def find_out(engine: HessianEngine, blocks: tuple[Block, ...], seed: int) -> dict[str, Any]:
     """Check the operator of all blocks and take the probe of every tensor: JSON values."""
     problem = engine.problem
-    recut = HessianEngine(problem.with_batches(HalvedBatches(problem.batches)), memory=0, engine="retained")
+    recut = HessianEngine(problem.recut(HalvedBatches(problem.batches)), memory=0, engine="retained")
     check = measure_noise(engine, recut, blocks, lambda block: generator_for(seed, f"check/{block}"))
     check.derivative = check_derivative(problem, generator_for(seed, "check"))
     probe = probe_tensors(engine, seed)
     return {
-        "check": asdict(check),
-        "probe": {
-            "names": list(probe.names),
-            "sizes": probe.sizes.tolist(),
-            "sums": probe.sums.tolist(),
-            "gaps": probe.gaps.tolist(),
-        },
+        "symmetry": _told(check.symmetry),
+        "derivative": _told(check.derivative),
+        "noise": {name: _told(noise) for name, noise in check.noise.items()},
+        "noise_floor": {name: _told(floor) for name, floor in check.noise_floor.items()},
+        "matvecs": check.matvecs,
+        "tensors": list(probe.names),
+        "sizes": probe.sizes.tolist(),
+        "sums": [_told(value) for value in probe.sums],
+        "gaps": [_told(value) for value in probe.gaps],
     }
 
 
 def from_facts(facts: Mapping[str, Any]) -> tuple[OperatorCheck, TensorProbe]:
     """Return check and probe from what `find_out` returned."""
-    probe = facts["probe"]
-    return OperatorCheck(**facts["check"]), TensorProbe(
-        names=tuple(probe["names"]),
-        sizes=np.array(probe["sizes"], dtype=np.int64),
-        sums=np.array(probe["sums"], dtype=np.float64),
-        gaps=np.array(probe["gaps"], dtype=np.float64),
+    check = OperatorCheck(
+        symmetry=float(facts["symmetry"]),
+        derivative=float(facts["derivative"]),
+        noise={name: float(noise) for name, noise in facts["noise"].items()},
+        noise_floor={name: float(floor) for name, floor in facts["noise_floor"].items()},
+        matvecs=dict(facts["matvecs"]),
     )
+    return check, TensorProbe(
+        names=tuple(facts["tensors"]),
+        sizes=np.array(facts["sizes"], dtype=np.int64),
+        sums=np.array([float(value) for value in facts["sums"]]),
+        gaps=np.array([float(value) for value in facts["gaps"]]),
+    )
+
+
+def _told(value: float) -> float | str:
+    """Return a number as JSON can hold it: a check that failed may have found none."""
+    return float(value) if math.isfinite(value) else str(float(value))

@@ -16,9 +16,11 @@ from hessent.errors import UsageError
 from hessent.pipeline.accuracy import Accuracy
 from hessent.pipeline.batch_size import choose_batch_size
 from hessent.pipeline.choices import Chooser, refuse_foreign_code
+from hessent.pipeline.configuration import find_config
 from hessent.pipeline.made_up import SYNTHETIC, made_up_like
-from hessent.pipeline.request import DEFAULT_SAMPLES, SpectrumRequest, find_config, first_known, parse_size
+from hessent.pipeline.request import DEFAULT_SAMPLES, SpectrumRequest, first_known, parse_size
 from hessent.pipeline.resources import available_memory, choose_device
+from hessent.pipeline.settled import Settled
 from hessent.pipeline.weights import Weights, load_weights
 from hessent.spectra.model import CheckpointInfo, DataInfo
 
@@ -68,13 +70,15 @@ class Prepared:
         return self.memory - self.graph_memory
 
 
-def prepare(request: SpectrumRequest) -> Prepared:
+def prepare(request: SpectrumRequest, settled: Settled | None = None) -> Prepared:
     """Read the checkpoint, build the architecture, open the data and join them.
 
     Parameters
     ----------
     request : SpectrumRequest
         What the user asked.
+    settled : Settled, optional
+        What an earlier run has settled, in place of looking at the machine.
 
     Returns
     -------
@@ -92,7 +96,9 @@ def prepare(request: SpectrumRequest) -> Prepared:
     weights = load_weights(request, checkpoint, choose)
     data_name, stream = _open_stream(weights, choose)
     memory = first_known(request.memory, _size(config.get("memory")))
-    problem, stream, memory = _join(weights, stream, choose, memory)
+    if settled is not None:
+        memory = settled.memory
+    problem, stream, memory = _join(weights, stream, choose, memory, settled)
     return Prepared(
         problem=problem,
         stream=stream,
@@ -130,7 +136,7 @@ def _open_stream(weights: Weights, choose: Chooser) -> tuple[str, BatchStream]:
 
 
 def _join(
-    weights: Weights, stream: BatchStream, choose: Chooser, allowed: int | None
+    weights: Weights, stream: BatchStream, choose: Chooser, allowed: int | None, settled: Settled | None
 ) -> tuple[Problem, BatchStream, int]:
     """Make the problem, on its device, with micro-batches that fit; return it with its stream and the memory."""
     device = choose_device(choose("device"))
@@ -144,7 +150,7 @@ def _join(
     )
     few = problem.with_batches(stream.with_batch_size(min(_TRIED_SAMPLES, stream.num_samples)))
     _check_fit(few, stream, weights.built.name)
-    batch_size = choose("batch_size")
+    batch_size = choose("batch_size") if settled is None else settled.batch_size
     if batch_size is None:
         batch_size = choose_batch_size(few, stream, int(_GRAPH_SHARE * memory))
     stream = stream.with_batch_size(min(batch_size, stream.num_samples))

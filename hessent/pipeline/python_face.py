@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,13 +16,18 @@ from hessent.curvature.containers import map_tensors, num_samples
 from hessent.curvature.engine import BlockOperator, HessianEngine
 from hessent.curvature.problem import Problem
 from hessent.errors import UsageError, suggest
+from hessent.journal.journal import Journal
 from hessent.measures.measured_spectrum import MeasuredSpectrum
 from hessent.pipeline.accuracy import Accuracy
+from hessent.pipeline.journalled_units import choices_of, run_kept
 from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer, Silent
 from hessent.pipeline.recorder import Recorder
 from hessent.pipeline.resources import available_memory
+from hessent.pipeline.settled import Settled
+from hessent.pipeline.units import SettledOtherwiseError
 from hessent.pipeline.vector_places import overflow_for
+from hessent.pipeline.versions import library_versions
 from hessent.spectra.model import CheckpointInfo, DataInfo
 
 _GRAPH_SHARE = 0.7
@@ -118,7 +125,8 @@ def spectrum(
     verify : bool
         Whether a failed check of the operator is an error.
     out : path-like, optional
-        Spectrum file to write; None keeps the result in memory.
+        Spectrum file to write; None keeps the result in memory.  A measurement that was stopped or killed goes on
+        from what lies in OUT.partial, if model, data and settings are the same; several processes share it.
     observer : Observer, optional
         Told of progress.
 
@@ -131,7 +139,6 @@ def spectrum(
     HessentError
         If data, blocks or products are wrong, or the file cannot be written.
     """
-    room = memory if memory is not None else available_memory(problem.device)
     accuracy = Accuracy(
         method=method,
         rtol=rtol,
@@ -143,19 +150,6 @@ def spectrum(
         data_groups=data_groups,
         population=population,
     )
-    graph_memory = int(_GRAPH_SHARE * room)
-    measurement = Measurement(
-        problem,
-        specifications=[blocks] if isinstance(blocks, str) else list(blocks),
-        full=full,
-        accuracy=accuracy,
-        seed=seed,
-        vector_memory=room - graph_memory,
-        graph_memory=graph_memory,
-        engine=engine,
-        verify=verify,
-        overflow=overflow_for(problem.device, None if out is None else Path(out)),
-    )
     settings = {
         "blocks": [blocks] if isinstance(blocks, str) else list(blocks),
         "full": full,
@@ -163,14 +157,72 @@ def spectrum(
         "max_time": max_time,
         "verify": verify,
     }
-    checkpoint, data = _provenance(problem)
+    asked = _Asked(problem, accuracy, settings, seed, memory, engine)
     watching = observer or Silent()
     if out is None:
+        measurement = asked.measurement(None, None)
         measurement.run(watching, max_time=max_time)
-        return MeasuredSpectrum.of(measurement.spectrum(checkpoint, data, settings))
-    recorder = Recorder(watching, lambda: measurement.spectrum(checkpoint, data, settings), out)
-    measurement.run(recorder, max_time=max_time)
-    return MeasuredSpectrum.of(recorder.write())
+        return MeasuredSpectrum.of(measurement.spectrum(*_provenance(problem), settings))
+    try:
+        return _into_file(asked, Path(out), watching)
+    except SettledOtherwiseError:
+        return _into_file(asked, Path(out), watching)  # with the choices of the process that was first
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What `spectrum` was asked for."""
+
+    problem: Problem
+    accuracy: Accuracy
+    settings: dict[str, Any]
+    seed: int
+    memory: int | None
+    engine: str
+
+    def measurement(self, out: Path | None, settled: Settled | None) -> Measurement:
+        room = self.memory if settled is None else settled.memory
+        if room is None:
+            room = available_memory(self.problem.device)
+        graph_memory = int(_GRAPH_SHARE * room)
+        return Measurement(
+            self.problem,
+            specifications=self.settings["blocks"],
+            full=self.settings["full"],
+            accuracy=self.accuracy,
+            seed=self.seed,
+            vector_memory=room - graph_memory,
+            graph_memory=graph_memory,
+            engine=self.engine,
+            verify=self.settings["verify"],
+            overflow=overflow_for(self.problem.device, out),
+        )
+
+    def identity(self, checkpoint: CheckpointInfo, data: DataInfo) -> dict[str, Any]:
+        """Everything that a measurement must have in common with one that is to go on with it."""
+        return {
+            "weights": checkpoint.sha256,
+            "data": data.sha256,
+            "batch size": num_samples(next(self.problem.micro_batches())[0]),
+            "loss": self.problem.loss.name,
+            "seed": self.seed,
+            "device": self.problem.device.type,
+            "dtype": checkpoint.stored_dtype,
+            "engine": self.engine,
+            "memory": self.memory,
+            "versions": library_versions(),
+            **{name: value for name, value in self.settings.items() if name != "max_time"},
+        }
+
+
+def _into_file(asked: _Asked, out: Path, observer: Observer) -> MeasuredSpectrum:
+    settled = Journal.read_settled(out)
+    measurement = asked.measurement(out, choices_of(settled))
+    checkpoint, data = _provenance(asked.problem)
+    recorder = Recorder(observer, lambda: measurement.spectrum(checkpoint, data, asked.settings), out)
+    with Journal.open(out, asked.identity(checkpoint, data), shown_as=str(out)) as journal:
+        found = run_kept(measurement, journal, recorder, max_time=asked.settings["max_time"], settled=settled)
+    return MeasuredSpectrum.of(found)
 
 
 def _provenance(problem: Problem) -> tuple[CheckpointInfo, DataInfo]:

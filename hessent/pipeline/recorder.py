@@ -5,25 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from hessent.estimate import Estimate
-from hessent.measures.registry import compute_measures, error_budget
+from hessent.measures.written import MeasuredWriter
 from hessent.pipeline.observer import Observer
-from hessent.spectra.hdf5_writer import write_spectrum
 from hessent.spectra.model import BlockSpectrum, Spectrum
 
 _SECONDS_BETWEEN = 60.0
 _SHARE = 0.03  # of the time may go into snapshots
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """A block with its measures and the parts of their errors."""
-
-    block: BlockSpectrum
-    measures: dict[str, Estimate]
-    budget: dict[str, dict[str, float | None]]
 
 
 class Recorder:
@@ -49,7 +37,7 @@ class Recorder:
         self._assemble = assemble
         self._target = target
         self._next = time.monotonic() + _SECONDS_BETWEEN  # when the next snapshot may be written
-        self._measured: dict[str, _Measured] = {}
+        self._writer = MeasuredWriter()
         self.noted = observer.noted
         self.started = observer.started
         self.advanced = observer.advanced
@@ -76,21 +64,7 @@ class Recorder:
         """
         begin = time.monotonic()
         spectrum = self._assemble()
-        measured = {block.name: self._measures_of(block) for block in spectrum.blocks}
-        write_spectrum(
-            self._target,
-            spectrum,
-            measures={name: known.measures for name, known in measured.items()},
-            budgets={name: known.budget for name, known in measured.items()},
-        )
+        self._writer.write(self._target, spectrum)
         end = time.monotonic()
         self._next = end + max(_SECONDS_BETWEEN, (end - begin) / _SHARE)
         return spectrum
-
-    def _measures_of(self, block: BlockSpectrum) -> _Measured:
-        """Measures and error budget of a block; most blocks are what they were in the last snapshot."""
-        known = self._measured.get(block.name)
-        if known is None or known.block is not block:
-            known = _Measured(block, compute_measures(block), error_budget(block))
-            self._measured[block.name] = known
-        return known

@@ -1,4 +1,4 @@
-"""`hessent spectrum` as one call: prepare, reuse what is there, measure, write."""
+"""`hessent spectrum` as one call: prepare, reuse what is there, measure what is missing, write."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from hessent.errors import SpectrumFileError, UsageError
+from hessent.journal.journal import Journal
+from hessent.pipeline.journalled_units import choices_of, run_kept
 from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.recorder import Recorder
 from hessent.pipeline.request import SpectrumRequest
+from hessent.pipeline.units import SettledOtherwiseError
 from hessent.pipeline.vector_places import overflow_for
+from hessent.pipeline.versions import library_versions
 from hessent.spectra.hdf5_reader import load
+from hessent.spectra.merging import PART
 from hessent.spectra.model import Spectrum
 
 # Where two runs differ in nothing but these, their numbers agree up to rounding.
@@ -44,14 +49,15 @@ class Outcome:
 
 
 def run_spectrum(request: SpectrumRequest, observer: Observer, *, force: bool = False) -> Outcome:
-    """Measure a checkpoint, or return the finished measurement that is already there.
+    """Measure a checkpoint, go on with a measurement that was stopped, or return the one that is finished.
 
     Parameters
     ----------
     request : SpectrumRequest
         What is asked.
     observer : Observer
-        Told of progress; may stop the work, which leaves a readable file marked as not complete.
+        Told of progress; may stop the work, which leaves a readable file marked as not complete, and beside it what
+        the same request goes on from.
     force : bool
         Measure again in any case.
 
@@ -62,35 +68,72 @@ def run_spectrum(request: SpectrumRequest, observer: Observer, *, force: bool = 
     Raises
     ------
     UsageError
-        If a file with other settings is in the way.
+        If a file or an unfinished measurement with other settings is in the way.
     HessentError
         Whatever preparation, measuring or writing raises.
     """
+    _refuse_folder(request.output)
+    try:
+        return _run(request, observer, force=force)
+    except SettledOtherwiseError:
+        return _run(request, observer, force=False)  # with the choices of the process that was first
+
+
+def _run(request: SpectrumRequest, observer: Observer, *, force: bool) -> Outcome:
     target = request.output
-    _refuse_folder(target)
-    prepared = prepare(request)
+    settled = None if force else Journal.read_settled(target)
+    prepared = prepare(request, choices_of(settled))
     for note in prepared.notes:
         observer.noted(note)
     settings = _settings(request, prepared)
     if not force:
-        existing = _existing(target)
+        existing = _finished(request, prepared, settings)
         if existing is not None:
-            differing = _differences(existing, prepared, settings)
-            if differing:
-                raise UsageError(
-                    "holds a measurement made otherwise",
-                    where=str(request.out or target),
-                    problems=differing,
-                    fix="--force to replace it, or -o OTHER.spectrum.h5 to keep both",
-                )
-            if existing.complete:
-                return Outcome(existing, target, computed=False)
+            return existing
     measurement = measurement_for(request, prepared)
     recorder = Recorder(
         observer, lambda: measurement.spectrum(prepared.checkpoint, prepared.data, settings), target
     )
-    measurement.run(recorder, max_time=request.max_time)
-    return Outcome(recorder.write(), target, computed=True)
+    journal = Journal.open(
+        target, _identity(request, prepared, settings), force=force, shown_as=str(request.out or target)
+    )
+    with journal:
+        if not force:
+            # Another process may have finished, and taken its journal away, since we looked.
+            existing = _finished(request, prepared, settings)
+            if existing is not None:
+                journal.discard()
+                return existing
+        spectrum = run_kept(measurement, journal, recorder, max_time=request.max_time, settled=settled)
+    return Outcome(spectrum, target, computed=True)
+
+
+def _finished(request: SpectrumRequest, prepared: Prepared, settings: Mapping[str, Any]) -> Outcome | None:
+    """Return the measurement in the target file, if it is finished.
+
+    Raises
+    ------
+    UsageError
+        If it is in the way.
+    """
+    target = request.output
+    existing = _existing(target)
+    if existing is None:
+        return None
+    differing = _differences(existing, prepared, settings)
+    part, asked = existing.settings.get(PART), None if request.part is None else str(request.part)
+    held = None if part is None else f"{part['part']}/{part['of']}"
+    if held != asked:
+        differing.append(f"units: {held or 'all'} in the file, {asked or 'all'} now")
+    if differing:
+        raise UsageError(
+            "holds a measurement made otherwise",
+            where=str(request.out or target),
+            problems=differing,
+            fix="--force to replace it, or -o OTHER.spectrum.h5 to keep both",
+        )
+    done = existing.complete or (part is not None and part["done"])
+    return Outcome(existing, target, computed=False) if done else None
 
 
 def _settings(request: SpectrumRequest, prepared: Prepared) -> dict[str, Any]:
@@ -103,6 +146,25 @@ def _settings(request: SpectrumRequest, prepared: Prepared) -> dict[str, Any]:
         "verify": request.verify,
         "batch_size": prepared.stream.batch_size,
         "dtype": str(prepared.problem.dtype).removeprefix("torch."),
+    }
+
+
+def _identity(request: SpectrumRequest, prepared: Prepared, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that a measurement must have in common with one that is to go on with it."""
+    return {
+        "checkpoint": prepared.checkpoint.sha256,
+        "arch": prepared.checkpoint.arch,
+        "arch options": _as_stored(prepared.checkpoint.arch_options),
+        "data": prepared.data.sha256,
+        "loss": prepared.problem.loss.name,
+        "seed": prepared.seed,
+        "device": prepared.problem.device.type,
+        "engine": request.engine or "auto",
+        "batch-size": request.batch_size,
+        "memory": request.memory,
+        "units": None if request.part is None else str(request.part),
+        "versions": library_versions(),
+        **{name.replace("_", "-"): value for name, value in settings.items() if name not in _HARMLESS},
     }
 
 
@@ -171,5 +233,6 @@ def measurement_for(request: SpectrumRequest, prepared: Prepared) -> Measurement
         graph_memory=prepared.graph_memory,
         engine=request.engine or "auto",
         verify=request.verify,
+        part=request.part,
         overflow=overflow_for(prepared.problem.device, request.output),
     )

@@ -37,27 +37,27 @@ class Units(Turns):
         Blocks that nothing is left to do with.
     stage : Stage
         Set by the measurement as it goes on.
-    shared : bool
-        Whether other processes may work on blocks too.
     """
-
-    shared = False
 
     def __init__(self) -> None:
         self.finished: dict[str, BlockSpectrum] = {}
         self.stage = Stage.LOOK
 
-    def settle(self, choices: Settled) -> None:
-        """Make the choices those of the run.
+    def settle(self, choices: Settled, find_out: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Make the choices those of the run, and return its facts.
+
+        Parameters
+        ----------
+        choices : Settled
+            Those of this process.
+        find_out : callable
+            Returns facts (JSON values) that are found out once for all processes and resumptions.
 
         Raises
         ------
         SettledOtherwiseError
-            If the run has other ones.
+            If the run has other choices.
         """
-
-    def once(self, name: str, find_out: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Return facts (JSON values) of the run that are found out once, by whoever comes first."""
         return find_out()
 
     def adopt(self) -> None:
