@@ -22,6 +22,7 @@ def operator_of(name, dtype=torch.float64):
         return GroupedMatrix(130)
     values = {
         "network": network_like(130),
+        "wide": network_like(260),
         "flat": np.linspace(1.0, 2.0, 100),
         "rank 5": np.r_[np.zeros(85), np.linspace(1.0, 3.0, 5)],
         "two values": np.repeat([1.0, 3.0], 45),
@@ -35,6 +36,9 @@ def operator_of(name, dtype=torch.float64):
 
 CASES = {
     "tolerance": ("network", {"rtol": 0.05}),
+    # The tolerance would be met between two looks: nobody may look there.
+    "met between looks": ("wide", {"num_probes": 2, "rtol": 0.02}),
+    "trace met between looks": ("network", {"only_trace": True, "rtol": 1e-4}),
     "fine tolerance": ("flat", {"rtol": 0.005}),
     "budget": ("network", {"max_matvecs": 150, "rtol": 0.02}),
     "whole budget": ("network", {"max_matvecs": 77, "rtol": 0.0}),
