@@ -16,26 +16,33 @@ WORDS = {
 
 
 class FailingCalls:
-    """Lets the call number `index` (from 0) of `calls` fail with `code`; says afterwards which one that was."""
+    """Lets the call number `index` (from 0) after `begin` fail with `code`; says afterwards which one that was."""
 
     def __init__(self, monkeypatch, index, code, calls=CALLS):
-        self.left, self.failed, self.code = index, None, code
+        self.index, self.code, self.left, self.failed = index, code, None, None
         for name in calls:
             monkeypatch.setattr(os, name, self.wrapped(name, getattr(os, name)))
 
     def wrapped(self, name, call):
         def counted(*words, **options):
-            self.left -= 1
-            if self.left == -1:
-                self.failed = name
-                raise OSError(self.code, os.strerror(self.code))
+            if self.left is not None:
+                self.left -= 1
+                if self.left == -1:
+                    self.failed = name
+                    raise OSError(self.code, os.strerror(self.code))
             return call(*words, **options)
 
         return counted
 
+    def begin(self):
+        self.left = self.index
+
+    def end(self):
+        self.left = None
+
 
 def each_call(monkeypatch, code, act, calls=CALLS):
-    """Call `act(failing)` with the first call failing, then with the second, … until none fails; yield each."""
+    """Call `act(failing)` so that the first call fails, then the second, … until none does; yield each."""
     for index in range(200):
         with monkeypatch.context() as patch:
             failing = FailingCalls(patch, index, code, calls)

@@ -104,7 +104,10 @@ class SharedByLocks:
         self._own.acquire()
 
     def leave(self) -> None:
-        """Free all claims and the lock of the process."""
+        """Free all claims and the lock of the process, and remove its file."""
+        with contextlib.suppress(OSError):
+            if self._own.stands():
+                remove(self._own.path)
         for lock in (*self._claims.values(), self._own):
             lock.release()
         self._claims.clear()

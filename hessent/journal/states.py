@@ -7,7 +7,6 @@ The newer of two is told by the number of the save inside the sealed bytes, neve
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -61,6 +60,8 @@ class UnitStates:
         self._report = report
         self._newest: _Saved | None = None
         self._older: _Saved | None = None
+        # The rows on the disk: those of the newest state, and those of a save whose small arrays found no room.
+        self._files: dict[str, tuple[RowsFile, ...]] = {}
 
     @property
     def number(self) -> int:
@@ -79,18 +80,13 @@ class UnitStates:
         """
         if self._newest is None:
             self.drop()  # what an earlier process left was not taken up, so its rows are not those of this state
-        written: list[tuple[str, RowsFile]] = []
-        try:
-            files = {name: self._with_new_rows(name, rows, written) for name, rows in grown.items()}
-            number, used = (self._newest.number, self._newest.slot) if self._newest else (0, SLOTS[-1])
-            slot = next(other for other in SLOTS if other != used)
-            state = _Saved(slot, _number_after(number), files, {})
-            write_whole(self._folder.state(self._unit, slot), self._sealed(state, small), follow_link=False)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                for name, file in written:
-                    remove(self._path(name, file))
-            raise
+        self._files = {name: self._files.get(name, ()) for name in grown}
+        for name, rows in grown.items():
+            self._write_new_rows(name, rows)
+        number, used = (self._newest.number, self._newest.slot) if self._newest else (0, SLOTS[-1])
+        slot = next(other for other in SLOTS if other != used)
+        state = _Saved(slot, _number_after(number), dict(self._files), {})
+        write_whole(self._folder.state(self._unit, slot), self._sealed(state, small), follow_link=False)
         dropped, self._older, self._newest = self._older, self._newest, state
         if dropped is not None:
             for path in self._rows_of(dropped) - self._rows_of(self._older, self._newest):
@@ -112,12 +108,12 @@ class UnitStates:
         found = sorted(self._read_slots(), key=lambda state: state.number, reverse=True)
         self._newest = self._older = None
         if known and found and found[0].number == known:
-            self._newest, self._older = found[0], next(iter(found[1:]), None)
+            self._take_up(found[0], *found[1:])
             return None
         for index, state in enumerate(found):
             rows = self._read_rows_of(state)
             if rows is not None:
-                self._newest, self._older = state, next(iter(found[index + 1 :]), None)
+                self._take_up(state, *found[index + 1 :])
                 self._remove_all_but(state, self._older)
                 return state.small, rows
         self.drop()
@@ -125,21 +121,20 @@ class UnitStates:
 
     def drop(self) -> None:
         """Remove all states and rows of the unit."""
-        self._newest = self._older = None
+        self._newest, self._older, self._files = None, None, {}
         self._remove_all_but()
 
-    def _with_new_rows(
-        self, name: str, rows: GrownRows, written: list[tuple[str, RowsFile]]
-    ) -> tuple[RowsFile, ...]:
-        known = self._newest.files.get(name, ()) if self._newest else ()
+    def _take_up(self, newest: _Saved, *older: _Saved) -> None:
+        self._newest, self._older, self._files = newest, next(iter(older), None), dict(newest.files)
+
+    def _write_new_rows(self, name: str, rows: GrownRows) -> None:
+        known = self._files[name]
         first = known[-1].last if known else 0
         if len(rows) < first:
             raise ValueError(f"'{name}' has {len(rows)} rows where {first} were saved: rows can only be added")
-        if len(rows) == first:
-            return known
-        file = write_rows(self._folder.rows(self._unit, name, first, len(rows)), rows, first)
-        written.append((name, file))
-        return (*known, file)
+        if len(rows) > first:
+            path = self._folder.rows(self._unit, name, first, len(rows))
+            self._files[name] = (*known, write_rows(path, rows, first))
 
     def _sealed(self, state: _Saved, small: Mapping[str, NDArray[Any]]) -> bytes:
         files = {name: [astuple(file) for file in files] for name, files in state.files.items()}

@@ -112,24 +112,31 @@ def read_whole(path: str | os.PathLike[str], *, most: int) -> bytearray:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | _PLAIN)
-        with open(descriptor, "rb", buffering=0) as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise DamagedFileError("it is not a regular file")
             if status.st_size > most:
                 raise DamagedFileError(f"it has {status.st_size:,} bytes, of which at most {most:,} can be its own")
-            content = bytearray(status.st_size)
-            view, position = memoryview(content), 0
-            while position < len(content):
-                count = file.readinto(view[position:])
-                if not count:
-                    raise DamagedFileError(f"it breaks off after {position:,} bytes")
-                position += count
-            return content
+            return _read(descriptor, status.st_size)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         if error.errno in (errno.EIO, errno.ELOOP):
             raise DamagedFileError(f"it cannot be read: {error.strerror}") from error
         raise
+
+
+def _read(descriptor: int, size: int) -> bytearray:
+    content = bytearray(size)
+    view, position = memoryview(content), 0
+    with open(descriptor, "rb", buffering=0, closefd=False) as file:
+        while position < size:
+            count = file.readinto(view[position:])
+            if not count:
+                raise DamagedFileError(f"it breaks off after {position:,} bytes")
+            position += count
+    return content
 
 
 def temporary_of(name: str) -> str | None:

@@ -24,6 +24,7 @@ def test_whatever_call_fails_the_old_file_or_the_new_one_is_there(tmp_path, monk
         path.unlink(missing_ok=True)
         if before is not None:
             path.write_bytes(before)
+        failing.begin()
         try:
             write_whole(path, NEW)
         except StorageError as error:
@@ -147,6 +148,7 @@ def test_the_first_file_is_whole_or_not_there_whatever_call_fails(tmp_path, monk
 
     def write(failing):
         path.unlink(missing_ok=True)
+        failing.begin()
         try:
             assert write_first(path, NEW)
         except StorageError:
@@ -171,7 +173,8 @@ def test_reading_takes_regular_files_only_and_never_waits(tmp_path):
         read_whole(tmp_path / "a", most=len(OLD) - 1)
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("a")
-    for name in ("pipe", "link"):
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "link", "folder"):
         with pytest.raises(DamagedFileError):
             read_whole(tmp_path / name, most=10_000)
     with pytest.raises(FileNotFoundError):
