@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hessent.foreign.child_limits import limit_time, spent
+from hessent.foreign.child_limits import Patience
 
 MOST_OBJECTS = 100_000
 MOST_CHUNK_BYTES = 2**30
@@ -37,26 +37,26 @@ def number_of(shape: tuple[int, ...] | None) -> int:
     return count
 
 
-def chunks_of(found: Any) -> tuple[int, ...] | None:
-    """Return the shape of a dataset's chunks, or None where it has none."""
+def chunk_bytes(found: Any, dtype: Any) -> int:
+    """Return the bytes of one chunk of a dataset once it is unpacked; 0 where it has none."""
     plan = found.get_create_plist()
-    return tuple(plan.get_chunk()) if plan.get_layout() == h5py.h5d.CHUNKED else None
+    return number_of(plan.get_chunk()) * dtype.itemsize if plan.get_layout() == h5py.h5d.CHUNKED else 0
 
 
-def problem_with(found: Any, dtype: Any, filters: set[int]) -> str | None:
-    """Return why the values of a dataset are not read, or None."""
+def problem_with(found: Any, chunk: int, filters: set[int]) -> str | None:
+    """Return why the values of a dataset, whose chunks have so many bytes, are not read, or None."""
     plan = found.get_create_plist()
-    used = [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
+    used = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
     if plan.get_layout() == h5py.h5d.VIRTUAL:
         return "is a virtual dataset: its values lie in other files"
     if plan.get_external_count():
         return "keeps its values in other files"
-    if not set(used) <= filters:
-        return f"is packed with filters {sorted(set(used) - filters)}, which are not read here"
+    if not used <= filters:
+        return f"is packed with filters {sorted(used - filters)}, which are not read here"
     if found.get_space().get_simple_extent_type() == h5py.h5s.NULL:
         return "has no shape"
-    if number_of(chunks_of(found) or (0,)) * dtype.itemsize > MOST_CHUNK_BYTES:
-        return f"has chunks of shape {chunks_of(found)}, above 1 GiB each"
+    if chunk > MOST_CHUNK_BYTES:
+        return f"has chunks of {chunk:,} bytes, above 1 GiB each"
     return None
 
 
@@ -94,14 +94,14 @@ def problem_of_numbers(found: Any) -> str | None:
     dtype = found.dtype
     if dtype.kind not in "fiu" or dtype.subdtype:
         return f"has type {dtype}; arrays of numbers are read"
-    return problem_with(found, dtype, MORE_FILTERS)
+    return problem_with(found, chunk_bytes(found, dtype), MORE_FILTERS)
 
 
-def send(found: Any, seconds: float) -> None:
+def send(found: Any, patience: Patience) -> None:
     """Write a dataset's values to standard output, a bounded slice at a time."""
     dataset = h5py.Dataset(found)
     native = dataset.dtype.newbyteorder("=")
-    limit_time(seconds + spent() + SECONDS_PER_BYTE * dataset.size * dataset.dtype.itemsize)
+    patience.extend(SECONDS_PER_BYTE * dataset.size * dataset.dtype.itemsize)
     if not dataset.size:
         return
     if dataset.ndim == 0:

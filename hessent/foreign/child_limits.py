@@ -36,9 +36,8 @@ def held_already() -> int:
         return 2**30
 
 
-def set_limits(seconds: float, memory: int) -> None:
-    """Leave this process nothing but to compute for some seconds, in some bytes, and to write to its pipe."""
-    limit_time(seconds)
+def set_limits(memory: int) -> None:
+    """Leave this process nothing but to compute, in so many bytes beside those it has, and to write to its pipe."""
     limit("RLIMIT_CORE", 0)
     limit("RLIMIT_FSIZE", 0)
     limit("RLIMIT_AS", held_already() + memory)
@@ -53,3 +52,29 @@ def spent() -> float:
 def open_no_more() -> None:
     """Whatever is asked for from now on: no other file is opened."""
     limit("RLIMIT_NOFILE", 0)
+
+
+class Patience:
+    """Computing time: so many seconds in all, and few without a sign of progress.
+
+    Parameters
+    ----------
+    idle : float
+        Seconds of computing from one sign of progress to the next.
+    total : float
+        Seconds of computing in all.
+    """
+
+    def __init__(self, idle: float, total: float) -> None:
+        self._idle = idle
+        self._total = total
+        self.progress()
+
+    def progress(self) -> None:
+        """Say that something was done."""
+        limit_time(min(spent() + self._idle, self._total))
+
+    def extend(self, seconds: float) -> None:
+        """Allow for something that takes longer."""
+        self._total = spent() + self._idle + seconds
+        limit_time(self._total)

@@ -13,12 +13,14 @@ from hessent.foreign.child_datasets import (
     MOST_OBJECTS,
     PLAIN_FILTERS,
     RefusedError,
-    chunks_of,
+    chunk_bytes,
     number_of,
     problem_with,
     text,
 )
+from hessent.foreign.child_limits import Patience
 
+MOST_DEPTH = 32
 MOST_ATTRIBUTES = 256  # of one group
 MOST_TEXT_BYTES = 16 * 2**20  # of all names and attributes
 MOST_DOCUMENT_BYTES = 16 * 2**20  # of all arrays of bytes: texts that are taken apart elsewhere
@@ -28,7 +30,8 @@ TREE_TYPES = ("<f8", "<i8", "|u1")
 class Tree:
     """All groups of a file in the order in which they are met, with their attributes and arrays."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, patience: Patience) -> None:
+        self.patience = patience
         self.left = {"<f8": budget, "<i8": budget, "|u1": MOST_DOCUMENT_BYTES}  # bytes to unpack, by type
         self.text = MOST_TEXT_BYTES
         self.seen: set[int] = set()
@@ -38,11 +41,16 @@ class Tree:
     def walk(self, root: Any) -> None:
         """Enter every group once, the nearest to the root first."""
         self.seen.add(h5py.h5o.get_info(root).addr)
-        waiting = [root]
-        for group in waiting:
+        waiting = [(root, 0)]
+        for group, depth in waiting:
+            if depth > MOST_DEPTH:
+                raise RefusedError(f"its groups lie more than {MOST_DEPTH} deep in each other")
             members: dict[str, Any] = {}
             for name in self.names(group):
-                members[text(name)] = self.member(group, name, waiting)
+                members[text(name)] = found = self.member(group, name)
+                if found[0] == "group":
+                    waiting.append((found[1], depth + 1))
+                    found[1] = len(waiting) - 1
             self.groups.append({"attributes": dict(self.attributes(group)), "members": members})
 
     def names(self, group: Any) -> Iterator[bytes]:
@@ -53,8 +61,8 @@ class Tree:
             self.spend_text(len(name))
             yield name
 
-    def member(self, group: Any, name: bytes, waiting: list[Any]) -> list[Any]:
-        """Describe one member; a group is put on the waiting list, an array is read."""
+    def member(self, group: Any, name: bytes) -> list[Any]:
+        """Describe one member; a group comes as it is, an array is read."""
         if group.links.get_info(name).type != h5py.h5l.TYPE_HARD:
             return ["nothing", "is a link that leads elsewhere, which is never followed"]
         try:
@@ -65,9 +73,10 @@ class Tree:
         if address in self.seen:
             return ["nothing", "is a second link to something that stands elsewhere in the file"]
         self.seen.add(address)
+        if len(self.seen) % 64 == 0:
+            self.patience.progress()
         if isinstance(found, h5py.h5g.GroupID):
-            waiting.append(found)
-            return ["group", len(waiting) - 1]
+            return ["group", found]
         if isinstance(found, h5py.h5d.DatasetID):
             return self.array(found)
         return ["nothing", "is a named type"]
@@ -78,7 +87,8 @@ class Tree:
             dtype, shape = found.dtype, found.shape
             if dtype.str not in TREE_TYPES:
                 return ["other array", str(dtype), list(shape or ()), "is of another type"]
-            problem = problem_with(found, dtype, PLAIN_FILTERS) or self.unaffordable(found, dtype)
+            chunk = chunk_bytes(found, dtype)
+            problem = problem_with(found, chunk, PLAIN_FILTERS) or self.unaffordable(found, dtype, chunk)
             if problem is None:
                 values = np.zeros(shape, dtype)
                 found.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
@@ -89,10 +99,10 @@ class Tree:
         self.arrays.append(values)
         return ["array", dtype.str, list(shape)]
 
-    def unaffordable(self, found: Any, dtype: Any) -> str | None:
+    def unaffordable(self, found: Any, dtype: Any, chunk: int) -> str | None:
         """Take an array from the budget; what unpacking holds at once is at least a chunk."""
-        held = max(number_of(found.shape), number_of(chunks_of(found) or (0,))) * dtype.itemsize
-        if number_of(found.shape) and not found.get_storage_size():
+        held = max(number_of(found.shape) * dtype.itemsize, chunk)
+        if held and not found.get_storage_size():
             return "declares numbers but stores none"
         left = self.left[dtype.str]
         if held > left:

@@ -1,6 +1,6 @@
 """The process that opens an HDF5 file of unknown origin; `hdf5_process.py` starts it and talks to nobody else.
 
-    python -I -S hdf5_child.py '{"places": […], "keys": null | […], "memory": …, "unpacked": …, "seconds": …}' <FILE
+    python -I -S hdf5_child.py '{"places": […], "keys": null | […], "memory": …, …}' < FILE
 
 The file is its standard input, and it knows no path.  Before the HDF5 library sees a byte, limits are set by which
 the system ends this process: computing time, memory, no further open file, no byte written to a disk, no core dump.
@@ -26,7 +26,7 @@ try:
     import numpy as np
 
     from hessent.foreign.child_datasets import FAILURES, RefusedError, roots, send
-    from hessent.foreign.child_limits import open_no_more, set_limits
+    from hessent.foreign.child_limits import Patience, open_no_more, set_limits
     from hessent.foreign.child_tree import Tree
 except ImportError as error:
     print(json.dumps({"unable": f"its reader could not start: {error}"}))  # noqa: T201
@@ -49,11 +49,11 @@ def say(header: dict[str, Any]) -> None:
     sys.stdout.buffer.flush()
 
 
-def answer(file: Any) -> list[Any]:
+def answer(file: Any, patience: Patience) -> list[Any]:
     """Send the header, and return the arrays whose bytes follow it."""
     root = h5py.h5g.open(file, b"/")
     if TASK["keys"] is None:
-        tree = Tree(TASK["unpacked"])
+        tree = Tree(TASK["unpacked"], patience)
         tree.walk(root)
         say({"groups": tree.groups})
         return tree.arrays
@@ -64,9 +64,10 @@ def answer(file: Any) -> list[Any]:
 
 def main() -> int:
     """Answer for one file; 0 where everything was sent."""
-    set_limits(TASK["seconds"], TASK["memory"])
+    set_limits(TASK["memory"])
+    patience = Patience(TASK["idle"], TASK["seconds"])
     try:
-        found = answer(opened())
+        found = answer(opened(), patience)
     except RefusedError as error:
         say({"refused": error.args})
         return 0
@@ -79,7 +80,7 @@ def main() -> int:
                 sys.stdout.buffer.write(values.data)
                 sys.stdout.buffer.write(bytes(-values.nbytes % 8))  # so that the next one is aligned
             else:
-                send(values, TASK["seconds"])
+                send(values, patience)
         sys.stdout.buffer.flush()
     except FAILURES:
         return 1  # the header is out: that too few bytes follow it says the rest

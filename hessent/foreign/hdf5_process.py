@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 Answer = TypeVar("Answer")
 
 CHILD = Path(__file__).with_name("hdf5_child.py")
-SECONDS = 3.0  # of computing, which opening any file may take
+SECONDS = 3.0  # of computing, which any file may take, and a large one without a sign of progress
 MEMORY = 256 * 2**20  # bytes beside what the arrays take
 BUSY = 3  # seconds on the clock for one of computing, where others want the processor too
 _SECONDS_PER_BYTE = 2.5e-7  # on the clock; slower than any disk that data are kept on
@@ -103,7 +103,7 @@ def conversation(
     UnreadableError
         If the file is damaged or of a form that is not read, or the child crashed or took too long.
     """
-    limits = {"memory": MEMORY + task.memory, "unpacked": task.unpacked, "seconds": task.seconds}
+    limits = {"memory": MEMORY + task.memory, "unpacked": task.unpacked, "idle": SECONDS, "seconds": task.seconds}
     words = json.dumps({"places": _places(), "keys": task.keys, **limits})
     # -I and -S: neither the folder of the script nor any setting of the user's is searched for modules.
     command = [sys.executable, "-I", "-S", str(CHILD), words]

@@ -24,7 +24,7 @@ _TYPES: Mapping[str, np.dtype[Any]] = {"<f8": np.dtype("<f8"), "<i8": np.dtype("
 FREE_BYTES = 64 * 2**20
 MOST_EXPANSION = 2
 MOST_BYTES = 384 * 2**20
-_SECONDS_PER_BYTE = 2.5e-7  # a file of many small arrays takes longest for its size
+_SECONDS_PER_BYTE = 1e-6  # a file of many small arrays takes longest for its size
 _MOST_PADDING = 2**25  # the documents, which have a limit of their own, and a few bytes behind each array
 
 

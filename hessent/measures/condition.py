@@ -105,6 +105,8 @@ def condition_lower_ritz(block: BlockSpectrum) -> Estimate:
         smallest, largest = float(np.concatenate(reaches).min()), scale
     # Below the rounding of the products an eigenvalue cannot be told from zero.
     smallest = max(smallest, block.noise * scale, float(np.finfo(np.float64).eps) * scale)
+    if smallest <= 0.0:  # the scale itself is so small that its rounding is no number
+        return Estimate.unknown("the matrix is zero")
     bound = largest / smallest
     return Estimate(bound, bound, None)
 

@@ -73,18 +73,22 @@ def _read_model(group: GuardedGroup) -> tuple[str, Mapping[str, Any]]:
 
 def _read_provenance(group: GuardedGroup) -> dict[str, Any]:
     checkpoint = dict(group.typed_mapping("checkpoint", _CHECKPOINT_FIELDS))
-    checkpoint["metrics"] = _floats(checkpoint["metrics"])
+    checkpoint["metrics"] = _floats(group, "checkpoint", checkpoint["metrics"])
     return {
         "checkpoint": checkpoint,
         "data": DataInfo(**group.typed_mapping("data", _DATA_FIELDS)),
         "settings": group.mapping("settings"),
         "versions": group.mapping("versions"),
-        "checks": _floats(group.mapping("checks")),
+        "checks": _floats(group, "checks", group.mapping("checks")),
     }
 
 
-def _floats(mapping: Mapping[str, Any]) -> dict[str, float]:
-    return {key: float(value) for key, value in mapping.items()}
+def _floats(group: GuardedGroup, name: str, mapping: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a JSON object; those that are not finite stand there as words."""
+    try:
+        return {key: float(value) for key, value in mapping.items()}
+    except (TypeError, ValueError, OverflowError) as error:
+        raise group.failure(name, f"holds something other than numbers ({error})") from error
 
 
 def _read_blocks(group: GuardedGroup) -> tuple[BlockSpectrum, ...]:

@@ -21,6 +21,9 @@ from hessent.spectra.encoding import Encoding
 
 COMPUTE_AGAIN = "compute it again with hessent spectrum … --force"
 
+MOST_COUNT = 2**63
+MOST_REAL = 1e140  # of an array: squares and sums of them must not overflow
+
 
 class GuardedGroup:
     """A group of an HDF5 file, of which only what the schema allows can be read.
@@ -107,6 +110,8 @@ class GuardedGroup:
         array = self._array(name, shape, np.dtype("<f8")).astype(np.float64, copy=False)
         if not np.isfinite(array).all():
             raise self.failure(name, "holds numbers that are not finite")
+        if array.size and max(abs(array.max()), abs(array.min())) > MOST_REAL:
+            raise self.failure(name, f"holds numbers beyond {MOST_REAL:g}, of which no curvature is")
         return array
 
     def integers(self, name: str, *shape: int | None) -> NDArray[np.int64]:
@@ -141,11 +146,13 @@ class GuardedGroup:
     def typed(
         self, name: str, document: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]]
     ) -> Mapping[str, Any]:
-        """Return `document`, a part of the JSON document `name`, if it has exactly these fields."""
+        """Return `document`, part of the JSON document `name`, if it has just these fields and no huge number."""
         wrong = [
             field
             for field in sorted(document.keys() | fields.keys())
-            if field not in document or type(document[field]) not in fields.get(field, ())
+            if field not in document
+            or type(document[field]) not in fields.get(field, ())
+            or (type(document[field]) is int and abs(document[field]) >= MOST_COUNT)
         ]
         if wrong:
             raise self.failure(name, f"does not have the fields of the schema: {', '.join(wrong)}")

@@ -92,17 +92,13 @@ def from_bytes(content: bytes, *, where: str) -> Spectrum:
 
 def _read_file(path: str | os.PathLike[str], read: Callable[[GuardedGroup], Content]) -> Content:
     where = os.fspath(path)
-    try:
-        with _opened(where) as file:
-            size = os.fstat(file.fileno()).st_size
+    with _opened(where) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
             _check_digest(file.read(encoding.PREAMBLE_SIZE), iter(lambda: file.read(_PIECE), b""), size, where)
-            return _read_image(file, size, where, read)
-    except FileNotFoundError as error:
-        raise SpectrumFileError("no such file", where=where, fix=_what_lies_near(Path(where))) from error
-    except (OSError, ValueError) as error:
-        raise SpectrumFileError(
-            f"cannot be read: {getattr(error, 'strerror', None) or error}", where=where
-        ) from error
+        except OSError as error:
+            raise _unreadable(error, where) from error
+        return _read_image(file, size, where, read)
 
 
 def _read_bytes(content: bytes, where: str, read: Callable[[GuardedGroup], Content]) -> Content:
@@ -128,12 +124,21 @@ def _read_image(
 
 def _opened(where: str) -> BinaryIO:
     """Open a regular file of a size that is read; a pipe or a device is never waited for."""
-    _refuse_kind(os.stat(where), where)
     # O_NONBLOCK: should the file be swapped for a FIFO after the stat, opening it must not wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    file = os.fdopen(os.open(where, flags), "rb")
-    _refuse_kind(os.fstat(file.fileno()), where)
+    try:
+        _refuse_kind(os.stat(where), where)
+        file = os.fdopen(os.open(where, flags), "rb")
+        _refuse_kind(os.fstat(file.fileno()), where)
+    except FileNotFoundError as error:
+        raise SpectrumFileError("no such file", where=where, fix=_what_lies_near(Path(where))) from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(error, where) from error
     return file
+
+
+def _unreadable(error: Exception, where: str) -> SpectrumFileError:
+    return SpectrumFileError(f"cannot be read: {getattr(error, 'strerror', None) or error}", where=where)
 
 
 def _refuse_kind(status: os.stat_result, where: str) -> None:
