@@ -48,14 +48,28 @@ class HessentError(Exception):
         super().__init__(found)
 
     def __str__(self) -> str:
-        """Compose the message: place, finding, list of problems, expectation, remedy."""
+        """Compose the message: place, finding, list of problems, expectation, remedy.
+
+        Names in it may come from any file: what would move the cursor is escaped, and a part of several lines is
+        indented, so that none of them can be taken for a line of ours.
+        """
         lines = [f"{self.where}: {self.found}" if self.where else self.found]
         lines += [f"  - {problem}" for problem in self.problems]
         if self.expected:
             lines.append(f"  expected: {self.expected}")
         if self.fix:
             lines.append(f"  try: {self.fix}")
-        return "\n".join(lines)
+        return "\n".join(_harmless(line) for line in lines)
+
+
+def _harmless(part: str) -> str:
+    if part.isprintable():
+        return part
+    return "\n    ".join("".join(map(_visible, line)) for line in part.split("\n"))
+
+
+def _visible(letter: str) -> str:
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
 
 
 class InputError(HessentError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -85,7 +86,7 @@ def call_factory(factory: Callable[..., Any], name: str, given: Mapping[str, Any
 def _import(place: str, name: str) -> ModuleType:
     """Import a module or run a file, and explain whatever goes wrong."""
     is_file = place.endswith(".py")
-    if is_file and not Path(place).is_file():
+    if is_file and not os.path.isfile(place):
         raise ArchitectureError(
             f"no file '{place}'", where=f"--arch {name}", expected="path/to/file.py:factory, seen from here"
         )

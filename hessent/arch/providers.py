@@ -6,8 +6,8 @@ Neither downloads anything: timm builds with random weights for the checkpoint t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hessent.arch.architecture import BuiltModel
@@ -58,7 +58,7 @@ def _build_timm(name: str, options: Mapping[str, Any]) -> tuple[nn.Module, str]:
 def _build_transformers(directory: str, options: Mapping[str, Any]) -> tuple[nn.Module, str]:
     """Return a transformers network that answers with its logits, and its loss."""
     where = f"--arch hf:{directory}"
-    if not (Path(directory) / "config.json").is_file():
+    if not os.path.isfile(os.path.join(directory, "config.json")):
         raise ArchitectureError(
             f"no config.json in '{directory}'", where=where, expected="a folder as written by save_pretrained"
         )

@@ -17,6 +17,9 @@ MOST_BLOCKS = 1000
 """No network is built deeper than this from names alone: a hostile file has names for as many as it likes."""
 
 
+_MOST_PER_HEAD = 2**16
+
+
 def strip_prefixes(shapes: Shapes) -> Shapes:
     """Drop wrapper prefixes that every key carries, repeatedly (``module._orig_mod.conv1.weight``).
 
@@ -80,8 +83,9 @@ def default_heads(width: int) -> tuple[int, str]:
     """
     if width % 64 == 0:
         return width // 64, "width / 64"
-    heads = next(count for count in range(max(width // 8, 1), 0, -1) if width % count == 0)
-    return heads, "the most heads that divide the width into 8 or more each"
+    # The smallest divisor from 8 up; the search is bounded, for a file or a user may say any width.
+    each = next((size for size in range(8, min(width, _MOST_PER_HEAD) + 1) if width % size == 0), width)
+    return width // each, "the most heads that divide the width into 8 or more each"
 
 
 def integer_root(number: int) -> int | None:

@@ -6,8 +6,10 @@ How shapes and types are understood stands in `array_pair.py`.  Keys x_test and 
 
 from __future__ import annotations
 
+import lzma
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -29,6 +31,8 @@ _MOST_KEYS = 10_000
 _NPZ_FAILURES = (
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
+    tokenize.TokenError,  # from headers that numpy tries to understand as those of Python 2
     struct.error,
     ValueError,
     EOFError,

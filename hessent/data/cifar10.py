@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def open_cifar10(request: DataRequest) -> Dataset:
         ("cifar-10-batches-py", "", _read_python),
     ):
         for place in (folder, folder / inner):
-            if (place / (names[0] + suffix)).exists():
+            if os.path.exists(place / (names[0] + suffix)):
                 parts = [read(SourceFile.at(place / (name + suffix), request.name), request.name) for name in names]
                 return _dataset(parts, request)
     raise DataError(

@@ -6,7 +6,7 @@ and lists of numbers become arrays as in `array_pair.py`, images become uint8 pi
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ def open_huggingface(request: DataRequest) -> Dataset:
     DataError
         If the package or the folder is missing, or a split or column is not there.
     """
-    if not Path(request.path).is_dir():
+    if not os.path.isdir(request.path):
         raise DataError(f"'{request.path}' is no folder", where=request.name, expected="a folder of save_to_disk")
     try:
         import datasets

@@ -163,16 +163,16 @@ class ImageFolder(Dataset):
 
 
 def _split_folders(folder: Path, request: DataRequest) -> dict[str, Path]:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DataError(
             f"'{folder}' is no folder", where=request.name, expected="a folder with one folder per class"
         )
-    if not (folder / "train").is_dir():
+    if not os.path.isdir(folder / "train"):
         folders = {"train": folder}
     else:
         folders = {"train": folder / "train"}
         for name in ("test", "val"):
-            if (folder / name).is_dir():
+            if os.path.isdir(folder / name):
                 folders.setdefault("test", folder / name)
     if request.split not in folders:
         raise DataError(
@@ -184,8 +184,7 @@ def _split_folders(folder: Path, request: DataRequest) -> dict[str, Path]:
 
 
 def _classes(folder: Path, where: str) -> list[str]:
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    names = sorted(entry.name for entry in _entries(folder, where) if os.path.isdir(entry))
     if len(names) < 2:
         raise DataError(
             f"'{folder}' holds {len(names)} class folder{'s' if len(names) != 1 else ''}",
@@ -195,9 +194,17 @@ def _classes(folder: Path, where: str) -> list[str]:
     return names
 
 
+def _entries(folder: Path, where: str) -> list[os.DirEntry[str]]:
+    """List a folder, hidden entries left out."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as failure:
+        raise DataError(f"'{folder}' cannot be read: {failure.strerror}", where=where) from failure
+
+
 def _images(folder: Path, where: str) -> list[Path]:
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    names = sorted(entry.name for entry in _entries(folder, where))
     other = [name for name in names if name.lower().endswith(_OTHER_IMAGES)]
     if other:
         raise DataError(

@@ -11,6 +11,7 @@ Nothing is ever replaced by something else: a name that cannot be resolved is an
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -165,15 +166,16 @@ def parse_name(name: str, *, where: str = "--data") -> DataName:
 
 def source_of_path(path: Path) -> str | None:
     """Return the source that reads what lies at `path` (by suffix, or by what a folder holds), or None."""
-    if path.is_dir():
-        if any((path / folder / "data_batch_1.bin").exists() for folder in ("", "cifar-10-batches-bin")):
+    # Not the methods of Path: they raise where a name is too long or lies in a folder that may not be searched.
+    if os.path.isdir(path):
+        if any(os.path.exists(path / folder / "data_batch_1.bin") for folder in ("", "cifar-10-batches-bin")):
             return "cifar10"
-        if any((path / file).exists() for file in ("dataset_info.json", "dataset_dict.json")):
+        if any(os.path.exists(path / file) for file in ("dataset_info.json", "dataset_dict.json")):
             return "hf"
-        if (path / "train.bin").exists():
+        if os.path.exists(path / "train.bin"):
             return "tokens"
         return "images"
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     return _SOURCE_OF_SUFFIX.get(path.suffix.lower())
 
@@ -222,7 +224,7 @@ def _unknown(name: str, head: str, known: dict[str, DataSource], where: str) -> 
     near = suggest(head, known)
     if near:
         found = f"unknown data '{name}'; {near}"
-    elif (path := name.partition("?")[0]) and Path(path).exists():
+    elif (path := name.partition("?")[0]) and os.path.exists(path):
         found = f"'{name}' is a file of a kind that no source reads by its suffix"
     else:
         found = f"'{name}' is neither a known source of data nor a file or folder that exists"

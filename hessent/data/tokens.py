@@ -9,6 +9,7 @@ read, being a pickle.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -141,11 +142,11 @@ class TokenFile(Dataset):
 
 def _files(request: DataRequest) -> dict[str, SourceFile]:
     path = Path(request.path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return {"train": SourceFile.at(path, request.name)}
     files = {"train": SourceFile.at(path / "train.bin", request.name)}
     for name in ("test.bin", "val.bin"):
-        if (path / name).exists():
+        if os.path.exists(path / name):
             files.setdefault("test", SourceFile.at(path / name, request.name))
     return files
 

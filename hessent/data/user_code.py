@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +66,7 @@ def _module(name: str) -> ModuleType:
 
 
 def _module_of_file(path: Path, where: str, error: type[InputError]) -> ModuleType:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise error(f"there is no file '{path}'", where=where, expected="a Python file")
     full = path.resolve()
     # One module per file, however often and from wherever it is named: classes keep their identity.

@@ -8,7 +8,8 @@ from typing import Any
 
 from hessent.checkpoint.metadata import CheckpointMetadata
 from hessent.errors import UsageError
-from hessent.pipeline.request import SpectrumRequest, first_known, may_run_code
+from hessent.pipeline.configuration import may_run_code
+from hessent.pipeline.request import SpectrumRequest, first_known
 
 
 class Chooser:

@@ -7,33 +7,19 @@ Nothing is ever replaced by made-up data.
 
 from __future__ import annotations
 
-import tomllib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hessent.errors import UsageError, suggest
+from hessent.errors import UsageError
 from hessent.pipeline.accuracy import Accuracy
+from hessent.pipeline.parts import Part
 
 DEFAULT_SAMPLES = 2048
 DTYPES = ("float32", "float64")
-CONFIG_FILES = ("hessent.toml", "pyproject.toml")
-# Settings a configuration file may give; each is an option of `hessent spectrum`.
-_CONFIGURABLE: dict[str, type | tuple[type, ...]] = {
-    "arch": str,
-    "arch_options": dict,
-    "data": str,
-    "loss": str,
-    "samples": int,
-    "batch_size": int,
-    "seed": int,
-    "blocks": list,
-    "rtol": (int, float),
-    "device": str,
-    "dtype": str,
-    "memory": str,
-}
+LARGEST_SEED = 2**63 - 1  # what torch, numpy and a spectrum file can all hold
 
 
 @dataclass(frozen=True)
@@ -68,6 +54,8 @@ class SpectrumRequest:
         Whether the operator is checked first.
     out : str or None
         Target file.
+    part : Part or None
+        The part of the blocks to measure; None for all.
     """
 
     checkpoint: str
@@ -89,6 +77,7 @@ class SpectrumRequest:
     memory: int | None = None
     verify: bool = True
     out: str | None = None
+    part: Part | None = None
 
     def __post_init__(self) -> None:
         """Check every value at once.
@@ -109,6 +98,8 @@ class SpectrumRequest:
             )
             if value is not None and not value >= least
         ]
+        if self.seed is not None and self.seed > LARGEST_SEED:
+            problems.append(f"--seed {self.seed}: must be at most {LARGEST_SEED}")
         problems += self.accuracy.problems()
         if self.dtype is not None and self.dtype not in DTYPES:
             problems.append(f"--dtype {self.dtype}: must be one of {', '.join(DTYPES)}")
@@ -122,85 +113,18 @@ class SpectrumRequest:
             return Path(self.out)
         path = Path(self.checkpoint)
         name = path.name
+        ending = ".spectrum.h5"
+        if self.part is not None:
+            ending = f".units-{self.part.number}-of-{self.part.of}{ending}"
         for suffix in (".safetensors.index.json", ".safetensors", ".pth.tar", ".pt", ".pth", ".bin", ".ckpt"):
-            if name.endswith(suffix) and not path.is_dir():
-                return path.with_name(name[: -len(suffix)] + ".spectrum.h5")
-        return path.with_name(name + ".spectrum.h5")
+            if name.endswith(suffix) and not os.path.isdir(path):
+                return path.with_name(name[: -len(suffix)] + ending)
+        return path.with_name(name + ending)
 
 
 def first_known(*candidates: Any) -> Any:
     """Return the first candidate that is not None: earlier ones take precedence."""
     return next((candidate for candidate in candidates if candidate is not None), None)
-
-
-def find_config(checkpoint: str) -> tuple[Mapping[str, Any], Path | None]:
-    """Read `[tool.hessent]` from the nearest configuration file upwards from a checkpoint.
-
-    Parameters
-    ----------
-    checkpoint : str
-        Path of the checkpoint.
-
-    Returns
-    -------
-    tuple of (mapping, Path or None)
-        The settings ({} where there is no such table), and the file they come from.
-
-    Raises
-    ------
-    UsageError
-        If the file is not TOML, or holds a key or a type that is not known.
-    """
-    for folder in Path(checkpoint).resolve().parents:
-        for name in CONFIG_FILES:
-            path = folder / name
-            if not path.is_file():
-                continue
-            table = _hessent_table(path)
-            if table is not None:
-                return _checked(table, path), path
-    return {}, None
-
-
-def may_run_code(config: Path | None) -> bool:
-    """Whether a configuration file may name code to import: only the user's own project, around the working folder.
-
-    A file that merely lies beside a downloaded checkpoint may not.
-    """
-    if config is None:
-        return False
-    here = Path.cwd().resolve()
-    return config.parent == here or config.parent in here.parents
-
-
-def _hessent_table(path: Path) -> Mapping[str, Any] | None:
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"the configuration cannot be read: {error}", where=str(path)) from error
-    tool = document.get("tool", {})
-    table = tool.get("hessent") if isinstance(tool, dict) else None
-    return table if isinstance(table, dict) else None
-
-
-def _checked(table: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    problems: list[str] = []
-    settings = {key: value for key, value in table.items() if not isinstance(value, dict) or key == "arch_options"}
-    for key, value in settings.items():
-        kind = _CONFIGURABLE.get(key.replace("-", "_"))
-        if kind is None:
-            near = suggest(key, _CONFIGURABLE)
-            problems.append(f"'{key}' is not a setting" + (f"; {near}" if near else ""))
-        elif not isinstance(value, kind) or isinstance(value, bool):
-            problems.append(f"'{key}' is {value!r}, of the wrong type")
-    if problems:
-        raise UsageError(
-            "[tool.hessent] is wrong",
-            where=str(path),
-            problems=problems,
-            expected="any of " + ", ".join(sorted(_CONFIGURABLE)),
-        )
-    return {key.replace("-", "_"): value for key, value in settings.items()}
 
 
 _SUFFIXES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
