@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,7 +52,7 @@ def command(
     chosen = choose_format(output_format, as_json)
     selection = choose_selection(None, None, None, 1.0, every_measure=chosen is OutputFormat.CSV)
     target = _target(parts, out)
-    if Path(target).exists() and not force:
+    if os.path.exists(target) and not force:
         raise UsageError("is there already", where=target, fix="--force to replace it, or -o OTHER.spectrum.h5")
     MeasuredWriter().write(target, merge({name: load(name) for name in parts}))
     entry = SpectrumEntry(target, *load_with_measures(target))

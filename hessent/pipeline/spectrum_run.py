@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,7 +194,7 @@ def _as_stored(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _existing(target: Path) -> Spectrum | None:
-    if not target.exists():
+    if not os.path.exists(target):
         return None
     try:
         return load(target)
@@ -207,9 +208,9 @@ def _existing(target: Path) -> Spectrum | None:
 
 
 def _refuse_folder(target: Path) -> None:
-    if target.is_dir():
+    if os.path.isdir(target):
         raise UsageError("is a folder", where=str(target), expected="the name of a file", fix="-o FILE.spectrum.h5")
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise UsageError(
             f"the folder '{target.parent}' does not exist", where=str(target), fix=f"mkdir -p '{target.parent}'"
         )

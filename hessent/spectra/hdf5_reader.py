@@ -151,7 +151,7 @@ def _refuse_kind(status: os.stat_result, where: str) -> None:
 
 
 def _what_lies_near(path: Path) -> str:
-    if path.with_name(path.name + ".partial").is_dir():
+    if os.path.isdir(f"{path}.partial"):
         return "the command that began this run: it goes on from what was finished"
     try:
         near = sorted(path.parent.glob("*.spectrum.h5"))
