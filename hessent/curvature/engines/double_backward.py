@@ -62,24 +62,24 @@ class DoubleBackward(MicroBatch):
         positions, outputs = zip(*attached, strict=True)
         # Vectors lie in rows, one after the other: strided ones cost a fifth of a product more.
         vectors = V.T.contiguous()
-        found = torch.empty_like(vectors)
+        rows = []
         with exact_derivatives(self.problem.model):
-            for start in range(0, len(vectors), self._at_once):
-                some = slice(start, start + self._at_once)
-                parts = unflatten(vectors[some].T, inputs)
-                _backward(outputs, inputs, [parts[position] for position in positions], found[some])
-        return found.T
+            for some in torch.split(vectors, self._at_once):
+                parts = unflatten(some.T, inputs)
+                rows.append(_backward(outputs, inputs, [parts[position] for position in positions]))
+        return (rows[0] if len(rows) == 1 else torch.cat(rows)).T
 
     def release(self, parameters: Collection[str]) -> None:
         """Drop the gradients of all other parameters, and with them their part of the first backward pass."""
         self._gradients = {name: self._gradients[name] for name in parameters}
 
 
-def _backward(
-    outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor], into: Tensor
-) -> None:
-    """Second backward pass for the k cotangents (k, *shape), written into rows (k, n_b)."""
-    k = len(into)
+def _backward(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> Tensor:
+    """Second backward pass for the k cotangents (k, *shape), as rows (k, n_b).
+
+    The rows are made after the pass: while it runs, nothing is held for them.
+    """
+    k = len(cotangents[0])
     with warnings.catch_warnings():
         # vmap warns where an operation has no batching rule and is looped over: right, only slower.
         warnings.filterwarnings("ignore", message=".*performance drop.*")
@@ -91,9 +91,11 @@ def _backward(
             allow_unused=True,
             is_grads_batched=k > 1,
         )
-    pieces = torch.split(into, [parameter.numel() for parameter in inputs], dim=1)
-    for piece, part in zip(pieces, found, strict=True):
-        if part is None:  # the loss does not reach this parameter
-            piece.zero_()
-        else:
-            piece.copy_(part.reshape(k, -1))
+    # The loss may not reach a parameter: its part is zero.
+    return torch.cat(
+        [
+            parameter.new_zeros(k, parameter.numel()) if part is None else part.reshape(k, -1)
+            for parameter, part in zip(inputs, found, strict=True)
+        ],
+        dim=1,
+    )
