@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from hessent.errors import DataError
+
 
 def map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     """Return `value` with `function` applied to every tensor in it; anything else is passed through."""
@@ -30,6 +32,20 @@ def num_samples(value: Any) -> int:
         return len(value) if value.ndim > 0 else 1
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return next((num_samples(item) for item in items), 1)
+
+
+def pairs(batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield every micro-batch as (inputs, targets).
+
+    Raises
+    ------
+    DataError
+        If one is no pair; two keys of a dict would be taken for one.
+    """
+    for index, batch in enumerate(batches):
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise DataError(f"micro-batch {index} is a {type(batch).__name__}", expected="a pair (inputs, targets)")
+        yield batch[0], batch[1]
 
 
 def shapes(value: Any) -> list[list[int]]:
@@ -58,7 +74,7 @@ class HalvedBatches:
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         """Yield (inputs, targets) parts in the order of the samples."""
-        for inputs, targets in self._batches:
+        for inputs, targets in pairs(self._batches):
             count = num_samples(inputs)
             cut = count // 2 + (1 if count > 2 and count % 2 == 0 else 0)
             for start, stop in ((0, cut), (cut, count)):

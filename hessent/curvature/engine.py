@@ -31,10 +31,13 @@ from hessent.curvature.engines.micro_batch import MicroBatch
 from hessent.curvature.engines.remembered import found_once, identity
 from hessent.curvature.engines.threads import choose_threads
 from hessent.curvature.engines.tuner import Choice, Plan, Tuner
+from hessent.curvature.finite import is_finite
 from hessent.curvature.groups import GroupSums, divide, in_groups
+from hessent.curvature.non_finite_product import non_finite_product
 from hessent.curvature.operator import Product, SymmetricOperator
-from hessent.curvature.out_of_memory import ShrinkableBatches, retried
+from hessent.curvature.out_of_memory import HeldNotes, ShrinkableBatches, retried
 from hessent.curvature.problem import Problem
+from hessent.errors import UsageError
 
 Result = TypeVar("Result")
 
@@ -54,7 +57,8 @@ class HessianEngine:
         Groups into which the data is divided: contiguous runs of whole samples, of nearly equal size.  Below 2,
         and where a group would hold no item, it stays undivided.
     notify : callable, optional
-        Told one sentence where memory ran out and the work goes on otherwise.
+        Told one sentence where memory does not suffice and the work goes on otherwise; without it, such sentences
+        wait for `notify` to be set.
 
     Attributes
     ----------
@@ -72,7 +76,7 @@ class HessianEngine:
     Raises
     ------
     UsageError
-        If there is no such engine.
+        If there is no such engine, or it cannot be built within memory.
     """
 
     def __init__(
@@ -82,13 +86,15 @@ class HessianEngine:
         memory: int,
         engine: str = AUTO,
         num_groups: int = 1,
-        notify: Callable[[str], None] = lambda message: None,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
         self._wanted = engine
+        self._notes = HeldNotes(problem.notes)
+        if notify is not None:
+            self.notify = notify
         self._batches = ShrinkableBatches(problem.batches)
-        self.problem = problem.with_batches(self._batches)
+        self.problem = problem.recut(self._batches)
         self.memory = memory
-        self.notify = notify
         self.why = "asked for" if engine != AUTO else "not tuned"
         self.division = divide(problem, num_groups)
         self._kept: list[tuple[int, MicroBatch]] = []
@@ -98,6 +104,15 @@ class HessianEngine:
     def engine(self) -> str:
         """Name of the engine in use: double backward whose graphs are not kept is `lockstep`."""
         return "lockstep" if self._kind.name == "retained" and not self.keeps_graphs else self._kind.name
+
+    @property
+    def notify(self) -> Callable[[str], None]:
+        """Whoever is told where memory does not suffice."""
+        return self._notes.tell
+
+    @notify.setter
+    def notify(self, listener: Callable[[str], None]) -> None:
+        self._notes.listen(listener)
 
     @property
     def group_items(self) -> NDArray[np.int64] | None:
@@ -187,20 +202,26 @@ class HessianEngine:
         ------
         ComputationError
             If memory is exhausted with a single sample at a time.
+        NonFiniteError
+            If a product is not finite; names the block, the micro-batch and the parameter tensor.
         """
-        return self._retried(lambda: self._one_pass(requests))
+        products = self._retried(lambda: self._one_pass(requests))
+        for (block, V), product in zip(requests, products, strict=True):
+            if not is_finite(product.total):
+                raise non_finite_product(self.problem, block, V, self.engine)
+        return products
 
     def _one_pass(self, requests: Sequence[tuple[Block, Tensor]]) -> list[Product]:
         sums = [GroupSums(V, self.division, self.problem.dtype) for _, V in requests]
-        narrow = [V.to(self.problem.dtype) for _, V in requests]
         order = self._order([block for block, _ in requests])
         for group, graph in self._graphs():
             for position, needed_later in order:
-                block, V = requests[position][0], narrow[position]
+                block, V = requests[position]
                 for start in range(0, V.shape[1], self._kind.at_once):
-                    # Never more vectors at once than the engine takes: what it returns is added and gone.
+                    # Never more vectors at once than the engine takes: what it takes and returns is gone at once.
                     columns = slice(start, start + self._kind.at_once)
-                    sums[position].add(group, columns, graph.products(block, V[:, columns]))
+                    vectors = V[:, columns].to(self.problem.dtype)
+                    sums[position].add(group, columns, graph.products(block, vectors))
                 if not self.keeps_graphs:
                     graph.release(needed_later)
         return [parts.product(self.problem.num_items) for parts in sums]
@@ -258,13 +279,40 @@ class HessianEngine:
     def _use(self, kind: EngineKind) -> None:
         """Go over to an engine, and see whether what it keeps of all micro-batches fits."""
         self._kind = kind
-        self.graph_bytes = int(kind.kept_over_graph * self._retried(self._measure_graphs))
+        one, share = self._retried(self._measure_graph)
+        self.graph_bytes = int(kind.kept_over_graph * one / share)
         self.keeps_graphs = kind.kept and self.graph_bytes <= self.memory
+        while kind.building_over_graph * one > self.memory - self.keeps_graphs * self.graph_bytes:
+            self._make_room_to_build(int(kind.building_over_graph * one))
+            one, _ = self._retried(self._measure_graph)
 
-    def _measure_graphs(self) -> float:
-        """Bytes of the gradient graphs of all micro-batches, from the first one."""
+    def _measure_graph(self) -> tuple[int, float]:
+        """Bytes of the gradient graph of the first micro-batch, and its share of the samples."""
         batch, share = self._first_batch()
-        return _graph_bytes(self.problem, batch) / share
+        return _graph_bytes(self.problem, batch), share
+
+    def _make_room_to_build(self, nbytes: int) -> None:
+        """Where an engine that was asked for takes too much while it is built: smaller micro-batches, or keep none.
+
+        Raises
+        ------
+        UsageError
+            If a single sample is too much, with nothing kept.
+        """
+        name = self._kind.name
+        if self._batches.largest > 1:
+            size = self._batches.halve()
+            self.notify(f"{name} is built within memory: micro-batches of at most {size:,} samples")
+        elif self.keeps_graphs:
+            self.keeps_graphs = False
+            self.notify(f"{name} is built anew on every pass, so that it stays within memory")
+        else:
+            raise UsageError(
+                f"{name} takes about {nbytes / 2**20:,.0f} MiB while it is built for a single sample; "
+                f"{self.memory / 2**20:,.0f} MiB are allowed for it",
+                where="--engine",
+                fix="--engine auto, or a larger --memory",
+            )
 
     def _retried(self, work: Callable[[], Result]) -> Result:
         return retried(work, self._make_room)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from hessent.curvature.containers import num_samples, samples
+from hessent.curvature.containers import num_samples, pairs, samples
 from hessent.errors import ComputationError
 
 Result = TypeVar("Result")
@@ -34,7 +34,7 @@ class ShrinkableBatches:
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         """Yield (inputs, targets), cut to at most `limit` samples."""
-        for inputs, targets in self._batches:
+        for inputs, targets in pairs(self._batches):
             count = num_samples(inputs)
             step = self.limit or count
             if count <= step:
@@ -42,6 +42,11 @@ class ShrinkableBatches:
                 continue
             for start in range(0, count, step):
                 yield samples(inputs, start, start + step), samples(targets, start, start + step)
+
+    @property
+    def largest(self) -> int:
+        """Samples of the largest micro-batch, or a limit that it keeps to."""
+        return self.limit or max((num_samples(inputs) for inputs, _ in self), default=1)
 
     def halve(self) -> int:
         """Halve the largest micro-batch and return its new size.
@@ -51,7 +56,7 @@ class ShrinkableBatches:
         ComputationError
             If it holds one sample already.
         """
-        largest = self.limit or max((num_samples(inputs) for inputs, _ in self), default=1)
+        largest = self.largest
         if largest <= 1:
             raise ComputationError(
                 "memory ran out with a single sample at a time",
@@ -62,6 +67,31 @@ class ShrinkableBatches:
         return self.limit
 
 
+class HeldNotes:
+    """Sentences that wait until somebody listens.
+
+    Parameters
+    ----------
+    notes : iterable of str
+        Those that wait already.
+    """
+
+    def __init__(self, notes: Iterable[str] = ()) -> None:
+        self._waiting = list(notes)
+        self._listener: Callable[[str], None] = self._waiting.append
+
+    def tell(self, note: str) -> None:
+        """Pass a sentence on, or keep it."""
+        self._listener(note)
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Pass on what has waited, and from now on everything."""
+        self._listener = listener
+        for note in self._waiting:
+            listener(note)
+        self._waiting.clear()
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is exhausted, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -69,7 +99,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(message in str(error) for message in _CPU_MESSAGES)
 
 
-def retried(attempt: Callable[[], Result], make_room: Callable[[], None]) -> Result:
+def retried(attempt: Callable[[], Result], make_room: Callable[[], Any]) -> Result:
     """Return what `attempt` returns; each time memory runs out, make room and try again.
 
     Parameters

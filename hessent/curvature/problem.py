@@ -21,13 +21,17 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hessent.curvature.attention import attention
-from hessent.curvature.containers import map_tensors, num_samples
+from hessent.curvature.containers import map_tensors
+from hessent.curvature.finite import refuse_weights
 from hessent.curvature.gelu import derivatives_inside, gelu
 from hessent.curvature.losses import Loss, resolve_loss
+from hessent.curvature.mean_loss import sum_losses
+from hessent.curvature.out_of_memory import ShrinkableBatches, retried
 from hessent.curvature.prefetch import prefetched
+from hessent.curvature.same_samples import SampleWatch
 from hessent.curvature.substitutes import Substitute
 from hessent.curvature.support import refuse_unsupported
-from hessent.errors import DataError, NonFiniteError
+from hessent.errors import DataError
 
 Batches = Iterable[tuple[Any, Any]]
 
@@ -46,8 +50,9 @@ class Problem:
         or a callable of (outputs, targets) that returns the mean over the samples of a micro-batch.
     batches : iterable of (inputs, targets)
         Micro-batches: a DataLoader without shuffling, a list, any re-iterable.  Every pass must give the same
-        samples; how they are cut into micro-batches does not matter.  Their order matters for the error of the data
-        subset alone, which is told from contiguous runs: shuffle sorted data once beforehand.
+        samples in the same order, and is watched for it; how they are cut into micro-batches does not matter.
+        Their order matters for the error of the data subset alone, which is told from contiguous runs: shuffle
+        sorted data once beforehand.
     device : torch.device or str
         Where products are computed.
     dtype : torch.dtype
@@ -63,11 +68,15 @@ class Problem:
         N, filled by `measure_loss`.
     num_samples : int
         Number of samples, filled by `measure_loss`: N, except where a sample holds several items.
+    notes : tuple of str
+        What `measure_loss` had to do otherwise than asked, for whoever can tell the user.
 
     Raises
     ------
     ArchitectureError
         If a layer has no exact second derivative.
+    NonFiniteError
+        If weights or buffers are not finite, naming them.
     """
 
     def __init__(
@@ -81,17 +90,20 @@ class Problem:
     ) -> None:
         model = getattr(model, "_orig_mod", model)  # a compiled module has no second derivative; its origin has
         refuse_unsupported(model)
+        refuse_weights(model)
         self.device = torch.device(device)
         self.dtype = dtype
         self.model = copy.deepcopy(model).to(device=self.device, dtype=dtype).eval()
         self.loss = resolve_loss(loss)
         self.batches = batches
+        self._watch = SampleWatch(batches)
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         if not self.parameters:
             raise DataError("the model has no parameter that requires a gradient")
         self.loss_value = float("nan")
         self.num_items = 0
         self.num_samples = 0
+        self.notes: tuple[str, ...] = ()
 
     @property
     def num_params(self) -> int:
@@ -102,10 +114,19 @@ class Problem:
         """Iterate over the micro-batches, moved to the device; floating inputs take the problem's dtype.
 
         For a device of its own they are read ahead and copied while it computes.
+
+        Raises
+        ------
+        DataError
+            If the samples are not those of earlier passes.
         """
-        batches = self.batches if self.device.type == "cpu" else prefetched(self.batches, _pinned)
-        for inputs, targets in batches:
+        watched = self._watch.watched(self.batches)
+        for inputs, targets in watched if self.device.type == "cpu" else prefetched(watched, _pinned):
             yield self._move(inputs), self._move(targets)
+
+    def title_of(self, sample: int) -> str:
+        """Return how a sample is called in messages, by its place in the order in which samples come."""
+        return self._watch.title(sample)
 
     def _move(self, value: Any) -> Any:
         return map_tensors(
@@ -134,6 +155,8 @@ class Problem:
     def measure_loss(self) -> float:
         """Evaluate L(θ) over all data, checking targets against outputs, and fix the numbers of items and samples.
 
+        Where memory runs out, micro-batches are halved for good.
+
         Returns
         -------
         float
@@ -142,37 +165,28 @@ class Problem:
         Raises
         ------
         DataError
-            If there is no item, or a target does not fit the outputs.
+            If there is no item, a target does not fit the outputs, or inputs are not finite.
         NonFiniteError
-            If the loss of a micro-batch is NaN or infinite; the message names the micro-batch.
+            If the loss of a micro-batch is NaN or infinite; the message names micro-batch and sample.
+        ComputationError
+            If memory runs out with a single sample at a time.
         """
-        total, items, count = 0.0, 0, 0
-        with torch.no_grad(), exact_derivatives(self.model):
-            for index, (inputs, targets) in enumerate(self.micro_batches()):
-                part, part_items = self._checked_loss(inputs, targets, index)
-                total += part
-                items += part_items
-                count += num_samples(inputs)
+        batches = ShrinkableBatches(self.batches)
+        total, items, count = retried(lambda: self._sum_losses(batches), batches.halve)
         if items == 0:
             raise DataError(
                 "the data holds no item to average the loss over",
                 expected="at least one sample (for next-token: one target that is not ignored)",
             )
+        if batches.limit is not None:
+            self.batches = batches
+            self.notes = (f"memory ran out: going on with micro-batches of at most {batches.limit:,} samples",)
         self.loss_value, self.num_items, self.num_samples = total / items, items, count
         return self.loss_value
 
-    def _checked_loss(self, inputs: Any, targets: Any, index: int) -> tuple[float, int]:
-        """Summed loss and items of micro-batch `index`; its outputs are gone before those of the next are made."""
-        outputs = self.outputs(inputs)
-        self.loss.check(outputs, targets, f"micro-batch {index}")
-        part = float(self.loss.sum(outputs, targets))
-        if part != part or part in (float("inf"), float("-inf")):
-            raise NonFiniteError(
-                f"the loss of micro-batch {index} is {part}",
-                expected="a finite loss at the checkpoint's weights",
-                fix="check the checkpoint and the data's normalisation; --dtype float64 if it overflows",
-            )
-        return part, self.loss.count(outputs, targets)
+    def _sum_losses(self, batches: Batches) -> tuple[float, int, int]:
+        with torch.no_grad(), exact_derivatives(self.model):
+            return sum_losses(self.recut(batches))
 
     def count_items(self, inputs: Any, targets: Any) -> int:
         """Return the number of items of a micro-batch; the model is run only if the targets do not tell it."""
@@ -183,9 +197,16 @@ class Problem:
             return self.loss.count(self.outputs(inputs), targets)
 
     def with_batches(self, batches: Batches) -> Problem:
-        """Return the same problem (parameters shared) with its data cut or chosen otherwise."""
+        """Return the same problem (parameters shared) with other data."""
         other = copy.copy(self)
-        other.batches = batches
+        other.batches, other.notes = batches, ()
+        other._watch = SampleWatch(batches)
+        return other
+
+    def recut(self, batches: Batches) -> Problem:
+        """Return the same problem (parameters shared) with the same samples, cut otherwise into micro-batches."""
+        other = copy.copy(self)
+        other.batches, other.notes = batches, ()
         return other
 
 

@@ -13,8 +13,8 @@ measured, over all engines and four ways of cutting; 10 is allowed here.
 
 Measures that follow from a fixed number of products then agree within a small multiple of the products' noise:
 c' = 200 roundings is allowed (at most 60 was measured), relative to the scale of each: the absolute trace for sums
-of eigenvalues, the largest absolute eigenvalue for the extremes, one nat for entropies.  With a tolerance instead of
-a budget a run may decide to stop one step earlier or later; results then agree within their intervals.
+of eigenvalues, the largest absolute eigenvalue for the extremes, one nat for entropies.  With a tolerance instead
+of a budget a run may decide to stop one step earlier or later; results then agree within their intervals.
 """
 
 from __future__ import annotations
