@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hessent.checkpoint.listing import shown
 from hessent.checkpoint.metadata import CheckpointMetadata
+from hessent.checkpoint.trust import arch_problem, data_problem, loss_problem, options_problems
 from hessent.errors import UsageError
 from hessent.pipeline.configuration import may_run_code
 from hessent.pipeline.request import SpectrumRequest, first_known
@@ -43,27 +45,28 @@ class Chooser:
 
 
 def refuse_foreign_code(config: Mapping[str, Any], config_file: Path | None) -> None:
-    """Refuse a configuration file that names code and lies outside the user's own project.
+    """Judge a configuration file outside the user's own project as the metadata of a checkpoint are judged.
+
+    It may have come with a downloaded checkpoint, so it names built-in things and relative paths, no code.
 
     Raises
     ------
     UsageError
-        Naming every such setting.
+        Naming every setting that is refused.
     """
     if may_run_code(config_file):
         return
-    named = [
-        key for key in ("arch", "data", "loss") if ".py" in str(config.get(key, "")) or _dotted(config.get(key))
+    judges = {"arch": arch_problem, "loss": loss_problem, "data": data_problem}
+    refused = [
+        f"{key} = {shown(str(config[key]))}"
+        for key, judge in judges.items()
+        if key in config and judge(str(config[key])) is not None
     ]
-    if named:
+    refused += [f"arch_options: {problem}" for problem in options_problems(config.get("arch_options", {}))]
+    if refused:
         raise UsageError(
-            "names code to import, but does not lie in the working folder or above it",
+            "names code, or data by a path of its own, but does not lie in the working folder or above it",
             where=str(config_file),
-            problems=[f"{key} = {config[key]!r}" for key in named],
+            problems=refused,
             fix="give these settings on the command line, or run from that folder if you trust it",
         )
-
-
-def _dotted(value: Any) -> bool:
-    head, colon, tail = str(value or "").partition(":")
-    return bool(colon) and "." in head and tail.isidentifier()
