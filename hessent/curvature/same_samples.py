@@ -2,9 +2,11 @@
 
 A product is a function of the vector alone only if it is: a loader that shuffles or augments, an iterator that is
 exhausted after one pass, a file that is cut or written to while a run is under way would give other numbers in
-silence.  So samples are counted on every pass, and compared with the checksums of the first one: all samples of
-micro-batches below 16, of larger ones every second to every sixteenth, others on every pass.  (Reading all of them
-on every pass would cost wide shallow nets a tenth of their time; this costs less than a hundredth.)
+silence.  So samples are counted on every pass, and compared with their checksums of the first one: all of them on
+the next few passes, which is as often as data is read where gradient graphs are kept; from then on every
+thirty-second of large micro-batches, others on every pass.  (All of them on every pass would cost wide shallow nets
+a twelfth of their time.  Measured on one core, passes with a single product: 0.03 % with a small convolutional net,
+0.3 and 0.4 % with 100 hidden units on 3,072 and 784 inputs; 2 % of a pass that takes 2 ms.)
 
 Positions count samples, not micro-batches: how a pass is cut does not matter.
 """
@@ -22,8 +24,9 @@ from torch import Tensor
 from hessent.curvature.containers import map_tensors, num_samples, pairs
 from hessent.errors import DataError
 
-_LEAST_COMPARED = 8  # samples of a micro-batch on every pass
-_LARGEST_STEP = 16  # passes after which every sample has been compared
+_WHOLE_PASSES = 6  # on which every sample is compared
+_LEAST_COMPARED = 4  # samples of a micro-batch on every later pass
+_LARGEST_STEP = 32  # passes after which every sample has been compared again
 _EXPECTED = "the same samples in the same order on every pass"
 
 
@@ -43,7 +46,7 @@ class SampleWatch:
         self._order = getattr(batches, "order", None)
         self._checksums = array("L")
         self._total: int | None = None  # samples, known after the first whole pass
-        self._passes = 0
+        self._passes = 0  # gone through to the end
 
     def watched(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """Go through the data once, and compare it with what it was before.
@@ -63,8 +66,7 @@ class SampleWatch:
         DataError
             If a sample is not what it was, or there are fewer or more of them; or an item is no pair.
         """
-        self._passes += 1
-        turn, first = self._passes, 0
+        turn, first = self._passes + 1, 0
         for index, (inputs, targets) in enumerate(pairs(batches)):
             self._compare(inputs, targets, turn, index, first)
             first += num_samples(inputs)
@@ -73,6 +75,7 @@ class SampleWatch:
             self._total = first
         if first < self._total:
             raise self._ended(turn, first)
+        self._passes += 1
 
     def title(self, sample: int) -> str:
         """Return how a sample is called in messages, by its place in the order in which samples come."""
@@ -90,7 +93,7 @@ class SampleWatch:
                 fix="leave the data alone while a run is under way",
             )
         known = min(max(len(self._checksums) - first, 0), count)
-        step = min(max(count // _LEAST_COMPARED, 1), _LARGEST_STEP)
+        step = 1 if turn <= _WHOLE_PASSES else min(max(count // _LEAST_COMPARED, 1), _LARGEST_STEP)
         rows = range((turn - first) % step, known, step)
         if rows:
             for row, checksum in zip(rows, _checksums(inputs, targets, count, rows), strict=True):

@@ -88,16 +88,17 @@ def test_a_batch_that_is_no_pair_is_refused():
         measure([(X, Y), {"x": X, "y": Y}])
 
 
-def test_one_changed_sample_of_many_is_noticed_within_sixteen_passes():
+def test_one_changed_sample_of_many_is_noticed_at_once_and_after_many_passes_within_32():
     generator = torch.Generator().manual_seed(0)
     inputs, targets = torch.randn(300, 5, generator=generator), torch.arange(300)
-    for sample in (0, 17, 250, 299):
-        watch = SampleWatch(SimpleNamespace(name="somewhere", order=targets + 1))
-        go_through(watch, {"a": inputs, "b": [targets]}, targets)
-        other = inputs.clone()
-        other[sample, 3] += 1e-3
-        with pytest.raises(DataError, match=rf"somewhere: sample {sample} \(number {sample + 1} "):
-            go_through(watch, {"a": other, "b": [targets]}, targets, times=16)
+    for before, within in ((1, 1), (5, 1), (100, 32)):
+        for sample in (0, 17, 250, 299):
+            watch = SampleWatch(SimpleNamespace(name="somewhere", order=targets + 1))
+            go_through(watch, {"a": inputs, "b": [targets]}, targets, times=before)
+            other = inputs.clone()
+            other[sample, 3] += 1e-3
+            with pytest.raises(DataError, match=rf"somewhere: sample {sample} \(number {sample + 1} "):
+                go_through(watch, {"a": other, "b": [targets]}, targets, times=within)
 
 
 def go_through(watch: SampleWatch, inputs: Any, targets: Any, times: int = 1) -> None:
