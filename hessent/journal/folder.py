@@ -2,7 +2,7 @@
 
     manifest.json                               what is measured, with every setting
     settled.json                                what was chosen by timing
-    door                                        lock: who opens, settles or removes is alone
+    door                                        lock: who opens, settles, claims or removes is alone
     owner                                       the one process, where the file system has no locks
     processes/<number>-<token>                  one lock per process that has the journal open
     claims/<unit>                               one lock per unit: who works on it
@@ -80,6 +80,10 @@ class JournalFolder:
         """Return the row files of a unit that are there."""
         start = f"{require_unit(unit)}."
         return [path for path in self._known("states") if path.name.startswith(start) and path.suffix == ".rows"]
+
+    def claim_files(self) -> list[Path]:
+        """Return the locks of units that are there, of free ones too."""
+        return sorted(self._known("claims"))
 
     def process_files(self) -> list[Path]:
         """Return the locks of processes that are there, of dead ones too."""

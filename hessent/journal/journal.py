@@ -24,7 +24,7 @@ from hessent.journal.documents import (
     render,
 )
 from hessent.journal.folder import JournalFolder, remove
-from hessent.journal.presence import OwnedAlone, Presence, SharedByLocks
+from hessent.journal.presence import THIS_PROCESS, OwnedAlone, Presence, SharedByLocks
 from hessent.journal.rows_file import GrownRows
 from hessent.journal.states import Grown, Small, UnitStates
 from hessent.journal.unit_file import block_from_bytes, block_to_bytes
@@ -36,6 +36,10 @@ from hessent.storage.whole_file import read_whole, write_first, write_whole
 
 _MOST_BYTES_OF_A_UNIT = 1 << 30
 _ENTRIES = 20  # how often others may remove the folder while it is being opened
+
+
+class JournalGoneError(StorageError):
+    """The folder of the journal was removed: another process has finished the file, or somebody meddled."""
 
 
 class Journal:
@@ -154,24 +158,20 @@ class Journal:
         Returns
         -------
         bool
-            Whether the unit is now this journal's; False, too, where the folder is `gone`.
+            Whether the unit is now this journal's.
 
         Raises
         ------
+        JournalGoneError
+            If the folder is `gone`.
         StorageError
             If the claim cannot be written.
         """
-        with _failures(self._folder):
-            if self._closed_to(unit):
-                return False
-            try:
-                if not self._presence.claim(unit):
-                    return False
-            except FileNotFoundError:
-                return False
-            # It may have been finished between the look and the claim.
-            if self._closed_to(unit):
-                self._presence.release(unit)
+        if self._is_finished(unit) or self.claimed_by(unit) not in (None, THIS_PROCESS):
+            return False
+        with self._alone():
+            # It may have been finished since we looked.
+            if self._is_finished(unit) or not self._presence.claim(unit):
                 return False
             self._folder.sweep(unit)
             return True
@@ -266,17 +266,22 @@ class Journal:
 
         Raises
         ------
+        JournalGoneError
+            If the folder is `gone`: who waits for the unit finds it in the finished file.
         StorageError
             If the file is there and cannot be read for lack of permission.
         """
         with _failures(self._folder):
             try:
-                return self._read_unit(unit)
+                found = self._read_unit(unit)
             except DamagedFileError:
-                return self._replaced_meanwhile(unit)
+                found = self._read_or_remove(unit)
+        if found is None:
+            self._require_standing()
+        return found
 
     def discard(self) -> list[str]:
-        """Remove the journal; nothing if another process has done so.
+        """Remove the journal, unless another process has done so, or works on a unit and so will do so later.
 
         Returns
         -------
@@ -291,7 +296,7 @@ class Journal:
         strangers: list[str] = []
         try:
             with _failures(self._folder), contextlib.suppress(FileNotFoundError), self._presence.alone():
-                if self._presence.stands():
+                if self._presence.stands() and not self._presence.others_at_work():
                     strangers = self._folder.strangers()
                     self._folder.clear()
                     self._folder.remove()
@@ -318,8 +323,8 @@ class Journal:
         if sentence not in self.damaged:
             self.damaged.append(sentence)
 
-    def _closed_to(self, unit: str) -> bool:
-        return not self._presence.stands() or self._folder.unit(unit).exists()
+    def _is_finished(self, unit: str) -> bool:
+        return self._folder.unit(unit).exists()
 
     def _states_of(self, unit: str) -> UnitStates:
         if not self._presence.holds(unit):
@@ -328,7 +333,7 @@ class Journal:
 
     def _require_standing(self) -> None:
         if not self._presence.stands():
-            raise StorageError(
+            raise JournalGoneError(
                 "was removed while this process was at work in it",
                 where=self._folder.shown,
                 fix="run the same command again",
@@ -340,31 +345,29 @@ class Journal:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _replaced_meanwhile(self, unit: str) -> BlockSpectrum | None:
-        """Look again at a damaged unit, under its claim: nobody can have replaced it then but us; remove it."""
-        held = self._presence.holds(unit)
-        try:
-            if not held and not self._presence.claim(unit):
+    def _read_or_remove(self, unit: str) -> BlockSpectrum | None:
+        """Look again at a damaged unit while nobody can replace it, and remove it if it still is."""
+        with self._alone():
+            if not self._presence.holds(unit) and self._presence.claimed_by(unit) is not None:
                 return None  # its holder is about to replace it
-        except FileNotFoundError:
-            return None  # the folder is gone
-        try:
-            return self._read_unit(unit)
-        except DamagedFileError as error:
-            path = self._folder.unit(unit)
-            self._report(f"the finished unit {self._folder.show(path)} is damaged: {error}")
-            remove(path)
-            return None
-        finally:
-            if not held:
-                self._presence.release(unit)
+            try:
+                return self._read_unit(unit)
+            except DamagedFileError as error:
+                path = self._folder.unit(unit)
+                self._report(f"the finished unit {self._folder.show(path)} is damaged: {error}")
+                remove(path)
+                return None
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         with _failures(self._folder):
-            self._require_standing()
-            with self._presence.alone():
-                yield
+            try:
+                with self._presence.alone():
+                    self._require_standing()
+                    yield
+            except FileNotFoundError:
+                self._require_standing()
+                raise
 
 
 def _enter(folder: JournalFolder, identity: Mapping[str, Any], *, force: bool) -> Presence:

@@ -23,6 +23,8 @@ from hessent.storage.process_mark import ProcessMark
 from hessent.storage.sealed_file import DamagedFileError
 from hessent.storage.whole_file import read_whole, write_first
 
+THIS_PROCESS = "this process"  # who holds a claim, where it is us
+
 _PATIENCE = 60.0  # seconds that another process may take to open, settle or remove
 _BETWEEN = 0.01  # seconds from one look at the door to the next
 _LONGEST_MARK = 4096
@@ -32,7 +34,7 @@ class Presence(Protocol):
     """How a process is present in a journal."""
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
-        """Keep all others from opening, settling and removing meanwhile."""
+        """Keep all others from opening, settling, claiming and removing meanwhile."""
 
     def enter(self) -> None:
         """Be seen by the others from now on."""
@@ -45,6 +47,9 @@ class Presence(Protocol):
 
     def others(self) -> list[str]:
         """Return the other processes that have the journal open, for messages."""
+
+    def others_at_work(self) -> bool:
+        """Whether another process has a unit."""
 
     def claim(self, unit: str) -> bool:
         """Take a unit if nobody else has it."""
@@ -129,6 +134,11 @@ class SharedByLocks:
                 remove(path)
         return found
 
+    def others_at_work(self) -> bool:
+        """Whether the lock of a unit is held by another process."""
+        files = self._folder.claim_files()
+        return any(FileLock(path).held_elsewhere() for path in files if path.name not in self._claims)
+
     def claim(self, unit: str) -> bool:
         """Lock the file of the unit."""
         lock = self._claims.get(unit) or FileLock(self._folder.claim(unit))
@@ -150,7 +160,7 @@ class SharedByLocks:
     def claimed_by(self, unit: str) -> str | None:
         """Return who has a unit; None where it is free."""
         if unit in self._claims:
-            return "this process"
+            return THIS_PROCESS
         lock = FileLock(self._folder.claim(unit))
         return lock.holder() if lock.held_elsewhere() else None
 
@@ -232,6 +242,10 @@ class OwnedAlone:
         """There are none."""
         return []
 
+    def others_at_work(self) -> bool:
+        """There are no others."""
+        return False
+
     def claim(self, unit: str) -> bool:
         """Take note of the unit."""
         self._claims.add(unit)
@@ -247,4 +261,4 @@ class OwnedAlone:
 
     def claimed_by(self, unit: str) -> str | None:
         """Return "this process" for a claimed unit."""
-        return "this process" if unit in self._claims else None
+        return THIS_PROCESS if unit in self._claims else None

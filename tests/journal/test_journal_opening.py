@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import stat
 
 import pytest
@@ -10,7 +11,7 @@ import sample_spectra
 from small_states import IDENTITY, Rows, opened, small
 
 from hessent.errors import StorageError, UsageError
-from hessent.journal.journal import Journal
+from hessent.journal.journal import Journal, JournalGoneError
 
 BLOCK = sample_spectra.exact_block()
 
@@ -232,8 +233,9 @@ def test_discarding_leaves_nothing_of_its_own(target, folder, tmp_path):
         assert journal.discard() == []
         assert journal.gone
         assert other.gone
-        assert not other.claim("001")
-        assert other.finished("000") is None
+        for act in (other.claim, other.finished):
+            with pytest.raises(JournalGoneError):
+                act("000")
         assert other.claimed_by("001") is None
         assert other.discard() == []
     assert os.listdir(tmp_path) == []
@@ -249,16 +251,28 @@ def test_who_is_late_discards_nothing_of_a_new_journal(target, folder):
         assert everything(folder) == before
 
 
+def test_what_others_work_on_is_not_discarded(target, folder):
+    with opened(target) as journal, opened(target) as other:
+        other.claim("000")
+        other.save_state("000", small(1), {"vectors": Rows(3)})
+        before = everything(folder)
+        assert journal.discard() == []
+        assert {name for name in before if not name.startswith("processes")} <= everything(folder).keys()
+        other.finish("000", BLOCK)
+        assert other.discard() == []
+    assert os.listdir(folder.parent) == []
+
+
 def test_a_folder_that_vanishes_under_work_is_told(target, folder):
     with opened(target) as journal:
         journal.claim("000")
-        opened(target).discard()
+        shutil.rmtree(folder)
         for act in (
             lambda: journal.save_state("000", small(1), {}),
             lambda: journal.finish("000", BLOCK),
             lambda: journal.settle({}),
         ):
-            with pytest.raises(StorageError, match="was removed while this process was at work"):
+            with pytest.raises(JournalGoneError, match="was removed while this process was at work"):
                 act()
 
 
