@@ -1,0 +1,9 @@
+"""Configurations and options as they may be typed: taken or refused by the law of `reading_law.py`, nothing else."""
+
+import pytest
+from fuzzed_settings import SETTING_CASES
+
+
+@pytest.mark.parametrize("kind", SETTING_CASES)
+def test_fuzzed_settings_are_taken_or_refused(hold, kind):
+    assert hold(SETTING_CASES[kind], 30)[2] > 2
