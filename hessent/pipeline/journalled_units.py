@@ -92,9 +92,9 @@ class JournalledUnits(Units):
         if not self._journal.claim(unit):
             return False  # finished, or in other hands
         saved = self._saved.get(solver.name, _Saved(0, 0.0))
-        state = self._journal.load_state(unit)
+        state = self._journal.load_state(unit, known=saved.state)
         self._tell_damage()
-        if state is not None and self._journal.state_number(unit) != saved.state:
+        if state is not None:
             self._restore(solver, unit, *state)
         self._saved[solver.name] = _Saved(self._journal.state_number(unit), time.monotonic() + _LEAST_SECONDS)
         self._working[solver.name] = solver

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hessent.errors import SpectrumFileError, UsageError
-from hessent.journal.journal import Journal
+from hessent.journal.journal import Journal, JournalGoneError
 from hessent.pipeline.journalled_units import choices_of, run_kept
 from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer
@@ -76,8 +76,9 @@ def run_spectrum(request: SpectrumRequest, observer: Observer, *, force: bool = 
     _refuse_folder(request.output)
     try:
         return _run(request, observer, force=force)
-    except SettledOtherwiseError:
-        return _run(request, observer, force=False)  # with the choices of the process that was first
+    except (SettledOtherwiseError, JournalGoneError):
+        # With the choices of the process that was first; or it has finished, and the file is there.
+        return _run(request, observer, force=False)
 
 
 def _run(request: SpectrumRequest, observer: Observer, *, force: bool) -> Outcome:
