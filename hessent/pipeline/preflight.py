@@ -20,7 +20,7 @@ from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.request import SpectrumRequest
 from hessent.pipeline.spectrum_run import measurement_for
-from hessent.pipeline.vector_places import PlannedVectors
+from hessent.pipeline.vector_places import PlannedVectors, bytes_of_all_steps
 from hessent.report.preflight import ExpectedMemory, PlannedBlock, Preflight
 
 
@@ -124,14 +124,19 @@ def _seconds(measurement: Measurement, block: Block) -> float:
 def _memory(measurement: Measurement, prepared: Prepared, blocks: Sequence[PlannedBlock]) -> ExpectedMemory:
     """Bytes at the peak: sampled blocks keep their vectors side by side, matrices and products come one at a time.
 
-    Where graphs are rebuilt on every pass, all blocks advance together, and so do matrices and products.
+    Of steps there are two at a time: what a block does between products goes on while the next one is multiplied.
+    Where graphs are rebuilt on every pass, all blocks advance together: matrices, products and steps.
     """
     at_once = max if measurement.engine.keeps_graphs else sum
     matrices = [block.basis_bytes for block in blocks if block.method == "exact"]
+    sampled = [block for block in blocks if block.method != "exact"]
     in_file = sum(block.file_bytes for block in blocks)
     return ExpectedMemory(
         graphs=_graph_bytes(measurement, prepared),
-        basis=sum(block.basis_bytes for block in blocks if block.method != "exact") + at_once([0, *matrices]),
+        basis=sum(block.basis_bytes for block in sampled) + at_once([0, *matrices]),
+        steps=bytes_of_all_steps(
+            measurement.settings, [block.size for block in sampled], one_by_one=measurement.engine.keeps_graphs
+        ),
         groups=at_once([0, *(block.group_bytes for block in blocks)]),
         host=sum(block.host_bytes for block in blocks),
         file=in_file,

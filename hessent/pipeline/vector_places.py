@@ -9,17 +9,21 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from hessent.curvature.selfcheck import PRODUCTS_PER_BLOCK
 from hessent.eigensolver.overflow import Overflow
-from hessent.eigensolver.settings import LEAST_ROOM, SolverSettings, is_joint, sampled_matvecs
+from hessent.eigensolver.settings import LEAST_ROOM, SolverSettings, is_joint, joint_probes, sampled_matvecs
 from hessent.pipeline.resources import available_memory
 from hessent.report.preflight import size_text
 
+# Vectors in float64 that a step takes for every column while it lasts: the column as it is asked for and the sum of
+# its products, then the image, what is left of it and the factors of that.
+_OF_A_STEP = 8
 _SHARE = 0.5  # of the free disk: results and other programs need some too
 _IN_MEMORY = ("tmpfs", "ramfs")
 
@@ -91,6 +95,33 @@ def planned_vectors(settings: SolverSettings, size: int, itemsize: int, spent: i
     in_file = min(vectors - in_memory - on_host, settings.overflow.file // each)
     least = min(vectors, LEAST_ROOM) - in_memory - on_host - in_file  # kept in any case
     return PlannedVectors(each * (in_memory + max(least, 0)), each * on_host, each * in_file)
+
+
+def step_bytes(size: int, columns: int) -> int:
+    """Return what a step of a sampled block takes beside the vectors that it keeps.
+
+    Parameters
+    ----------
+    size, columns : int
+        Parameters of the block, and vectors that are multiplied at once.
+    """
+    return _OF_A_STEP * torch.float64.itemsize * size * columns
+
+
+def bytes_of_all_steps(settings: SolverSettings, sizes: Sequence[int], *, one_by_one: bool) -> int:
+    """Return what the steps of sampled blocks take that are under way at the same time.
+
+    Parameters
+    ----------
+    settings : SolverSettings
+    sizes : sequence of int
+        Parameters of each block.
+    one_by_one : bool
+        Whether blocks are multiplied one after another.  Two steps count then: what a block does between products
+        goes on while the next one is multiplied.
+    """
+    taken = sorted(step_bytes(size, joint_probes(settings, size, PRODUCTS_PER_BLOCK)) for size in sizes)
+    return sum(taken[-2:] if one_by_one else taken)
 
 
 class SpillNotes:

@@ -44,8 +44,9 @@ class ExpectedMemory:
 
     Attributes
     ----------
-    graphs, basis, groups : int
-        For gradient graphs, for vectors and matrices, and for the data groups' parts of products.
+    graphs, basis, groups, steps : int
+        For gradient graphs, for vectors and matrices that are kept, for the data groups' parts of products, and for
+        what steps take beside them while they last.
     host, file : int
         Further vectors in host memory beside a GPU, and in a file.
     folder : str or None
@@ -55,6 +56,7 @@ class ExpectedMemory:
     graphs: int
     basis: int
     groups: int
+    steps: int = 0
     host: int = 0
     file: int = 0
     folder: str | None = None
@@ -62,7 +64,7 @@ class ExpectedMemory:
     @property
     def total(self) -> int:
         """All that counts against the memory allowed."""
-        return self.graphs + self.basis + self.groups
+        return self.graphs + self.basis + self.groups + self.steps
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,8 @@ def _row(block: PlannedBlock) -> tuple[str | int, ...]:
 def _parts(plan: Preflight) -> str:
     expected = plan.memory_expected
     parts = f"{size_text(expected.graphs)} for gradient graphs · {size_text(expected.basis)} for vectors"
+    if expected.steps > 0:
+        parts += f" · {size_text(expected.steps)} for steps"
     if plan.data_groups > 0:
         parts += f" · {size_text(expected.groups)} for products by {plan.data_groups} data groups"
     if expected.host > 0:
@@ -222,6 +226,7 @@ def preflight_document(plan: Preflight) -> dict[str, Any]:
             "graphs": plan.memory_expected.graphs,
             "basis": plan.memory_expected.basis,
             "groups": plan.memory_expected.groups,
+            "steps": plan.memory_expected.steps,
             "available": plan.memory_available,
             "host": plan.memory_expected.host,
             "file": plan.memory_expected.file,

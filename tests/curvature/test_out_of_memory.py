@@ -7,10 +7,11 @@ from cases import cases, seeded
 from hessent.curvature.blocks import resolve_blocks
 from hessent.curvature.containers import num_samples
 from hessent.curvature.engine import HessianEngine
+from hessent.curvature.engines.catalogue import engine_kind
 from hessent.curvature.engines.double_backward import DoubleBackward
 from hessent.curvature.out_of_memory import ShrinkableBatches, is_out_of_memory, retried
 from hessent.curvature.problem import Problem
-from hessent.errors import ComputationError
+from hessent.errors import ComputationError, UsageError
 
 CASE = next(iter(cases()))
 
@@ -116,3 +117,86 @@ def test_shrunk_batches_hold_the_same_samples_in_order():
     assert batches.halve() == 1
     with pytest.raises(ComputationError):
         batches.halve()
+
+
+class TestLoss:
+    @pytest.fixture
+    def narrow(self, monkeypatch):
+        """Let forward passes of more than so many samples run out of memory."""
+
+        def allow(most):
+            outputs = Problem.outputs
+
+            def limited(self, inputs):
+                if num_samples(inputs) > most:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+                return outputs(self, inputs)
+
+            monkeypatch.setattr(Problem, "outputs", limited)
+
+        return allow
+
+    def test_smaller_micro_batches_give_the_same_loss_and_stay(self, narrow):
+        expected = problem(9)
+        narrow(2)
+        found = problem(9)
+        assert found.loss_value == pytest.approx(expected.loss_value, rel=1e-12)
+        assert (found.num_items, found.num_samples) == (expected.num_items, expected.num_samples)
+        assert [num_samples(inputs) for inputs, _ in found.micro_batches()] == [2, 2, 2, 2, 1]
+
+    def test_it_is_told_as_soon_as_somebody_listens(self, narrow):
+        narrow(2)
+        served = HessianEngine(problem(9), memory=2**30)
+        notes, others = [], []
+        served.notify = notes.append
+        assert notes == ["memory ran out: going on with micro-batches of at most 2 samples"]
+        served.notify = others.append
+        assert others == []
+
+    def test_a_single_sample_that_does_not_fit_is_an_error_that_says_so(self, narrow):
+        narrow(0)
+        with pytest.raises(ComputationError, match="a single sample"):
+            problem(9)
+
+
+class TestBuilding:
+    """An engine that takes many graphs for a moment while it is built, asked for by name."""
+
+    def graphs(self, made, samples):
+        """Bytes of the gradient graph of the first samples, as the engine counts them."""
+        first = made.with_batches([next(iter(CASE.batches(samples, 9 - samples)))])
+        first.num_samples = samples
+        return HessianEngine(first, memory=2**40, engine="retained").graph_bytes
+
+    def test_micro_batches_are_so_small_that_it_stays_within_memory(self):
+        made = problem(9)
+        block = whole(made)
+        V = torch.randn(block.size, 2, dtype=torch.float64)
+        expected = HessianEngine(made, memory=2**30).operator(block).matmat(V)
+        kind, notes = engine_kind("linearized"), []
+        memory = int(kind.kept_over_graph * self.graphs(made, 9) + kind.building_over_graph * self.graphs(made, 3))
+        served = HessianEngine(made, memory=memory, engine="linearized", notify=notes.append)
+        assert [num_samples(inputs) for inputs, _ in served.problem.micro_batches()] == [3, 3, 3]
+        assert served.keeps_graphs
+        assert notes[-1] == "linearized is built within memory: micro-batches of at most 3 samples"
+        assert torch.allclose(served.operator(block).matmat(V), expected, rtol=1e-12, atol=1e-14)
+
+    def test_where_that_does_not_suffice_nothing_is_kept(self):
+        made, kind, notes = problem(9), engine_kind("linearized"), []
+        together = kind.kept_over_graph * self.graphs(made, 9) + kind.building_over_graph * self.graphs(made, 1)
+        memory = int(0.99 * together)
+        served = HessianEngine(made, memory=memory, engine="linearized", notify=notes.append)
+        assert not served.keeps_graphs
+        assert "anew on every pass" in notes[-1]
+
+    def test_a_single_sample_that_does_not_fit_is_refused(self):
+        made = problem(9)
+        memory = int(engine_kind("linearized").building_over_graph * self.graphs(made, 1)) - 1
+        with pytest.raises(UsageError, match=r"linearized takes about .* for a single sample"):
+            HessianEngine(made, memory=memory, engine="linearized")
+
+    def test_with_room_enough_nothing_is_cut(self):
+        notes = []
+        served = HessianEngine(problem(9), memory=2**30, engine="linearized", notify=notes.append)
+        assert [num_samples(inputs) for inputs, _ in served.problem.micro_batches()] == [9]
+        assert notes == []

@@ -137,7 +137,7 @@ def test_a_dry_run_states_the_memory_of_vectors_and_groups(checkpoint, capsys, m
     assert by_name["full"]["basis_bytes"] == (24 + 8 * 4) * 910**2
     for document in documents:
         memory = document["memory"]
-        assert memory["expected"] == memory["graphs"] + memory["basis"] + memory["groups"]
+        assert memory["expected"] == sum(memory[part] for part in ("graphs", "basis", "groups", "steps"))
     assert all(block["group_bytes"] == 0 for block in undivided["blocks"])
     assert {block["method"] for block in trace["blocks"]} == {"hutch++"}
     # 4 probes at a time
