@@ -188,10 +188,17 @@ def _optimizer(text: str) -> dict[str, Any]:
 
 def _metrics(text: str) -> dict[str, float]:
     found = _object(text)
-    wrong = [name for name, value in found.items() if type(value) not in (int, float) or not math.isfinite(value)]
+    wrong = [name for name, value in found.items() if not _is_finite(value)]
     if wrong:
         raise ValueError(f"not finite numbers: {', '.join(shown(name) for name in wrong)}")
     return found
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond the largest float
+        return False
 
 
 _PARSERS: Mapping[str, Callable[[str], Any]] = {

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from mutations import Members, Raw, changed_tree, damaged, odd_texts, odd_values, tree, written
 from reading_law import Case
-
-Shapes = dict[str, tuple[int, ...]]
+from small_networks import MLP, NETWORKS, Shapes
 
 SIZES = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 1),
@@ -22,38 +21,6 @@ SIZES = {
     **dict.fromkeys(("C64", "F64", "I64", "U64"), 8),
 }
 MOST_DATA = 2**20
-
-MLP: Shapes = {"layers.0.weight": (6, 64), "layers.0.bias": (6,), "layers.1.weight": (10, 6), "layers.1.bias": (10,)}
-RESNET: Shapes = {"conv1.weight": (4, 1, 3, 3), "fc.weight": (10, 4), "fc.bias": (10,)} | {
-    f"{unit}.{part}": shape
-    for unit in ("", "layer1.0.")
-    for name, shapes in {
-        "conv1": {"weight": (4, 4, 3, 3)} if unit else {},
-        "conv2": {"weight": (4, 4, 3, 3)} if unit else {},
-        "bn1": dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (4,)),
-        "bn2": dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (4,)) if unit else {},
-    }.items()
-    for part, shape in {f"{name}.{kind}": shape for kind, shape in shapes.items()}.items()
-}
-RESNET = {name.lstrip("."): shape for name, shape in RESNET.items()}
-_BLOCK: Shapes = {"ln_1": (8,), "ln_2": (8,), "attn.c_attn": (24, 8), "attn.c_proj": (8, 8)} | {
-    "mlp.c_fc": (32, 8),
-    "mlp.c_proj": (8, 32),
-}
-GPT: Shapes = {"transformer.wte.weight": (11, 8), "transformer.wpe.weight": (5, 8), "transformer.ln_f.weight": (8,)} | {
-    f"transformer.h.{index}.{name}.weight": shape for index in range(2) for name, shape in _BLOCK.items()
-}
-_VIT_BLOCK: Shapes = {"norm1": (8,), "norm2": (8,), "attn.qkv": (24, 8), "attn.proj": (8, 8)} | {
-    "mlp.fc1": (16, 8),
-    "mlp.fc2": (8, 16),
-}
-VIT: Shapes = (
-    {"cls_token": (1, 1, 8), "pos_embed": (1, 17, 8), "patch_embed.proj.weight": (8, 1, 2, 2)}
-    | {"patch_embed.proj.bias": (8,), "norm.weight": (8,), "norm.bias": (8,), "head.weight": (10, 8), "head.bias": (10,)}
-    | {f"blocks.0.{name}.weight": shape for name, shape in _VIT_BLOCK.items()}
-    | {f"blocks.0.{name}.bias": shape[:1] for name, shape in _VIT_BLOCK.items()}
-)
-NETWORKS = (MLP, RESNET, GPT, VIT)
 
 METADATA = {
     "hessent.format": "1",
@@ -164,7 +131,9 @@ def other_networks(draw: st.DrawFn) -> Case:
 def told_by_metadata(draw: st.DrawFn) -> Case:
     """A sound network whose metadata says something odd, on its way to a measurement."""
     metadata: dict[str, Any] = dict(METADATA)
-    keys = st.sampled_from((*METADATA, *("hessent.metrics", "hessent.arch_options", "hessent.data", "hessent.loss") * 3))
+    keys = st.sampled_from(
+        (*METADATA, *("hessent.metrics", "hessent.arch_options", "hessent.data", "hessent.loss") * 3)
+    )
     for key in draw(st.lists(keys, min_size=1, max_size=2)):
         text = METADATA[key]
         if text.startswith("{"):
@@ -183,9 +152,17 @@ def told_by_metadata(draw: st.DrawFn) -> Case:
 
 _NAMED = (
     *("auto", "resnet18", "gpt2", "hf:.", "timm:x", "outside.py:factory", "os.path:join", "mse", "next-token"),
-    *("cross-entropy?label_smoothing=7", "arrays:../outside.npz", "arrays:model.safetensors", "tokens:model.safetensors"),
+    *(
+        "cross-entropy?label_smoothing=7",
+        "arrays:../outside.npz",
+        "arrays:model.safetensors",
+        "tokens:model.safetensors",
+    ),
     *("synthetic", "synthetic:images?shape=9999x9999x9999", "synthetic:vectors?shape=64&samples=60000000"),
-    *("synthetic:vectors?shape=64&classes=4611686018427387904", "synthetic:tokens?shape=64&seed=4611686018427387904"),
+    *(
+        "synthetic:vectors?shape=64&classes=4611686018427387904",
+        "synthetic:tokens?shape=64&seed=4611686018427387904",
+    ),
     *("images:.", "cifar10:.", "digits?split=all", "digits?split=x", "synthetic:vectors?shape=64&samples=33"),
 )
 
@@ -215,7 +192,9 @@ def shards(draw: st.DrawFn) -> Case:
     if draw(st.integers(0, 4)) == 0:
         content = draw(damaged(content))
     files["model.safetensors.index.json"] = content
-    return Case("checkpoint", (draw(st.sampled_from(("{folder}", "{folder}/model.safetensors.index.json"))),), files)
+    return Case(
+        "checkpoint", (draw(st.sampled_from(("{folder}", "{folder}/model.safetensors.index.json"))),), files
+    )
 
 
 @st.composite

@@ -11,7 +11,6 @@ import pickletools
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
 
 import torch
 from hypothesis import strategies as st
@@ -21,24 +20,27 @@ from reading_law import Case
 
 Record = tuple[str, bytes]
 
-_SAVED: Callable[[], object] = lambda: {  # noqa: E731
-    "state_dict": {
-        "layers.0.weight": torch.arange(12.0).reshape(3, 4),
-        "layers.0.bias": torch.nn.Parameter(torch.zeros(3)),
-        "half": torch.zeros(5, dtype=torch.bfloat16)[1:4],
-        "counter": torch.tensor(7),
-    },
-    "epoch": 3,
-    "global_step": 12,
-    "lr": [0.1, 1e-3, -2, 300, 70_000, 2**40, True, None, ("a", b"bytes")],
-}
+
+def _saved() -> object:
+    """What a trainer saves: tensors of several kinds and plain values around them."""
+    return {
+        "state_dict": {
+            "layers.0.weight": torch.arange(12.0).reshape(3, 4),
+            "layers.0.bias": torch.nn.Parameter(torch.zeros(3)),
+            "half": torch.zeros(5, dtype=torch.bfloat16)[1:4],
+            "counter": torch.tensor(7),
+        },
+        "epoch": 3,
+        "global_step": 12,
+        "lr": [0.1, 1e-3, -2, 300, 70_000, 2**40, True, None, ("a", b"bytes")],
+    }
 
 
 @functools.cache
 def archive() -> tuple[Record, ...]:
     """The records of a valid archive; data.pkl is the first."""
     buffer = io.BytesIO()
-    torch.save(_SAVED(), buffer)
+    torch.save(_saved(), buffer)
     with zipfile.ZipFile(buffer) as opened:
         return tuple((record.filename, opened.read(record)) for record in opened.infolist())
 
@@ -47,7 +49,7 @@ def archive() -> tuple[Record, ...]:
 def legacy() -> tuple[tuple[bytes, ...], bytes]:
     """The five pickles of a valid file of the older layout, and what follows them."""
     buffer = io.BytesIO()
-    torch.save(_SAVED(), buffer, _use_new_zipfile_serialization=False)
+    torch.save(_saved(), buffer, _use_new_zipfile_serialization=False)
     stream, pickles = io.BytesIO(buffer.getvalue()), []
     for _ in range(5):
         start = stream.tell()
@@ -76,12 +78,58 @@ def text(value: str) -> bytes:
 
 
 ODD_OPERATIONS = (
-    *(b"(", b")", b"]", b"}", b"N", b"\x88", b"0", b"1", b"2", b"t", b"\x85", b"\x86", b"\x87", b"l", b"d", b"a", b"e"),
-    *(b"s", b"u", b"R", b"b", b"Q", b"o", b"\x81", b".", b"\x80\x02", b"\x80\xff", b"\x94", b"\x93", b"\x8f", b"\x90"),
-    *(b"h\0", b"h\xff", b"j\xff\xff\xff\xff", b"q\0", b"r\xff\xff\xff\x7f", b"G" + b"\xff" * 8, b"I99999999999999\n"),
+    *(
+        b"(",
+        b")",
+        b"]",
+        b"}",
+        b"N",
+        b"\x88",
+        b"0",
+        b"1",
+        b"2",
+        b"t",
+        b"\x85",
+        b"\x86",
+        b"\x87",
+        b"l",
+        b"d",
+        b"a",
+        b"e",
+    ),
+    *(
+        b"s",
+        b"u",
+        b"R",
+        b"b",
+        b"Q",
+        b"o",
+        b"\x81",
+        b".",
+        b"\x80\x02",
+        b"\x80\xff",
+        b"\x94",
+        b"\x93",
+        b"\x8f",
+        b"\x90",
+    ),
+    *(
+        b"h\0",
+        b"h\xff",
+        b"j\xff\xff\xff\xff",
+        b"q\0",
+        b"r\xff\xff\xff\x7f",
+        b"G" + b"\xff" * 8,
+        b"I99999999999999\n",
+    ),
     *(b"cos\nsystem\n", b"ctorch\nSize\n", b"ctorch\ndevice\n", b"ccollections\nOrderedDict\n", b"c\n\n"),
     *(b"ctorch\nFloatStorage\n", b"ctorch._utils\n_rebuild_tensor_v2\n", b"cargparse\nNamespace\n"),
-    *(b"c__builtin__\nbytearray\n", b"c_codecs\nencode\n", b"ctorch._utils\n_rebuild_parameter\n", b"ctorch\nfloat64\n"),
+    *(
+        b"c__builtin__\nbytearray\n",
+        b"c_codecs\nencode\n",
+        b"ctorch._utils\n_rebuild_parameter\n",
+        b"ctorch\nfloat64\n",
+    ),
     *(b"ctorch._tensor\n_rebuild_from_type_v2\n", b"ctorch._utils\n_rebuild_sparse_tensor\n", b"ios\nsystem\n"),
     *(b"(" * 50_000, b"]" * 50_000, b"\x85" * 2000, b"h\0\x86" * 40, b"X\xff\xff\xff\xff", b"\x8e" + b"\xff" * 8),
     *(b"U\xff", b"V\\ud800\n", b"F1e999\n", b"L" + b"9" * 5000 + b"L\n", b"\x95" + b"\xff" * 8, b"\x97", b"\x98"),
@@ -97,7 +145,9 @@ def programs(draw: st.DrawFn, program: bytes) -> bytes:
     numbers = [i for i, step in enumerate(steps) if step[:1] in b"KMJ\x8aX"]
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.integers(0, max(len(steps) - 2, 0)))
-        kind = draw(st.sampled_from(("number", "number", "insert", "insert", "replace", "remove", "repeat", "swap")))
+        kind = draw(
+            st.sampled_from(("number", "number", "insert", "insert", "replace", "remove", "repeat", "swap"))
+        )
         if kind == "number" and numbers:
             place = draw(st.sampled_from(numbers))
             other = st.sampled_from([step for step in steps if step[:1] in b"KMJX"] or steps)
@@ -123,7 +173,9 @@ def zipped(records: list[Record], *, compression: int = zipfile.ZIP_STORED) -> b
     for name, content in records:
         raw = name.encode("utf-8", "surrogatepass")
         packed = content if compression == zipfile.ZIP_STORED else zlib.compress(content)[2:-4]
-        sums = struct.pack("<HHHHLLLHH", 0, compression, 0, 33, zlib.crc32(content), len(packed), len(content), len(raw), 0)
+        sums = struct.pack(
+            "<HHHHLLLHH", 0, compression, 0, 33, zlib.crc32(content), len(packed), len(content), len(raw), 0
+        )
         directory += b"PK\x01\x02\x14\0\x14\0" + sums + b"\0" * 10 + struct.pack("<L", len(body)) + raw
         body += b"PK\x03\x04\x14\0" + sums + raw + packed
     end = struct.pack("<HHHHLLH", 0, 0, len(records), len(records), len(directory), len(body), 0)
@@ -142,7 +194,9 @@ def archives(draw: st.DrawFn) -> Case:
         if kind == "content":
             records[place] = (name, draw(contents))
         elif kind == "rename":
-            suffix = draw(st.sampled_from(("", "x", "/../x", "\0", "/data.pkl", "/constants.pkl", "/data/0", "\ud800")))
+            suffix = draw(
+                st.sampled_from(("", "x", "/../x", "\0", "/data.pkl", "/constants.pkl", "/data/0", "\ud800"))
+            )
             records[place] = (draw(st.sampled_from(("archive", "", "..", "/etc", name))) + suffix, content)
         elif kind == "remove" and len(records) > 1:
             del records[place]

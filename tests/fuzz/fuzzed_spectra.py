@@ -38,7 +38,11 @@ def samples() -> tuple[bytes, ...]:
     measures = {block.name: compute_measures(block) for block in blocks}
     budgets = {block.name: error_budget(block, 1.0) for block in blocks}
     grouped = sample_spectra.spectrum(sample_spectra.grouped_blocks())
-    return to_bytes(whole, measures=measures, budgets=budgets), to_bytes(grouped), to_bytes(sample_spectra.spectrum(()))
+    return (
+        to_bytes(whole, measures=measures, budgets=budgets),
+        to_bytes(grouped),
+        to_bytes(sample_spectra.spectrum(())),
+    )
 
 
 @functools.cache
@@ -57,11 +61,42 @@ def places(content: bytes) -> tuple[tuple[str, ...], tuple[str, ...], tuple[tupl
 
 
 ODD_ATTRIBUTES: tuple[Any, ...] = (
-    *(-1, 0, 1, 2**31, 2**62, 2**63 - 1, np.uint64(2**64 - 1), True, np.int8(-5), 0.0, -1.0, np.nan, np.inf, 1e308, 1e-320),
-    *(np.float32(0.5), np.float16(3), np.longdouble(1), 1j, np.zeros(2), np.zeros((2, 2)), np.zeros(0), np.zeros(7000)),
+    *(
+        -1,
+        0,
+        1,
+        2**31,
+        2**62,
+        2**63 - 1,
+        np.uint64(2**64 - 1),
+        True,
+        np.int8(-5),
+        0.0,
+        -1.0,
+        np.nan,
+        np.inf,
+        1e308,
+        1e-320,
+    ),
+    *(
+        np.float32(0.5),
+        np.float16(3),
+        np.longdouble(1),
+        1j,
+        np.zeros(2),
+        np.zeros((2, 2)),
+        np.zeros(0),
+        np.zeros(7000),
+    ),
     *(np.array([np.nan, 1.0]), np.array([-1e308, 1e308]), np.array([1.0, -1.0]), "text", b"bytes", np.bytes_(b"")),
-    *(np.bytes_(text) for text in (b"1", b"2", b"exact-block", b"lanczos-block", b"outliers", b"probes", b"blocks")),
-    *(np.bytes_(text) for text in (b"\\ud800", b"\\u202e\\u001b[31m", b'a"b', b"\xff\xfe", b"a\\n[/red]", b"9" * 3000)),
+    *(
+        np.bytes_(text)
+        for text in (b"1", b"2", b"exact-block", b"lanczos-block", b"outliers", b"probes", b"blocks")
+    ),
+    *(
+        np.bytes_(text)
+        for text in (b"\\ud800", b"\\u202e\\u001b[31m", b'a"b', b"\xff\xfe", b"a\\n[/red]", b"9" * 3000)
+    ),
     *(h5py.Empty("f8"), np.array([("a", 1)], dtype=[("x", "S1"), ("y", "i4")])),
 )
 _SCALES = (0.0, -1.0, 1e-300, 1e-160, 1e160, 1e300, np.nan, np.inf)
@@ -80,7 +115,9 @@ def changed_array(draw: st.DrawFn, array: np.ndarray[Any, Any]) -> np.ndarray[An
         with np.errstate(all="ignore"):
             array = (array * draw(st.sampled_from(_SCALES))).astype(array.dtype)
     elif kind == "shape":
-        array = np.resize(array, draw(st.lists(st.integers(0, 20), max_size=4))) if array.size else array.reshape(0, 1)
+        array = (
+            np.resize(array, draw(st.lists(st.integers(0, 20), max_size=4))) if array.size else array.reshape(0, 1)
+        )
     elif kind == "reverse":
         array = array[::-1] if array.ndim else array
     elif kind == "type":
@@ -113,7 +150,9 @@ def _odd_links(file: h5py.File, group: str, kind: str) -> None:
 def edits(draw: st.DrawFn, content: bytes) -> Edit:
     """One change to the parts of a file, as a function to be called on it."""
     groups, datasets, attributes = places(content)
-    kind = draw(st.sampled_from(("attribute", "attribute", "array", "array", "array", "json", "json", "link", "move")))
+    kind = draw(
+        st.sampled_from(("attribute", "attribute", "array", "array", "array", "json", "json", "link", "move"))
+    )
     if kind == "attribute":
         path, name = draw(st.sampled_from(attributes))
         if draw(st.integers(0, 4)) == 0:

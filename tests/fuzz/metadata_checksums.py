@@ -1,8 +1,8 @@
 """The checksums that HDF5 keeps beside its object headers, so that damage below them can be looked at.
 
-Layout of a version 2 object header: "OHDR", version, flags, times (16 bytes, if flag 5), limits (4 bytes, if flag 4),
-length of the messages (1, 2, 4 or 8 bytes by the two lowest flags), the messages, and the checksum (4 bytes).  The
-checksum is Bob Jenkins' lookup3 with the start value 0.
+Layout of a version 2 object header: "OHDR", version, flags, times (16 bytes, if flag 5), limits (4 bytes, if
+flag 4), length of the messages (1, 2, 4 or 8 bytes by the two lowest flags), the messages, and the checksum (4
+bytes), which is Bob Jenkins' lookup3 with the start value 0.
 """
 
 from __future__ import annotations

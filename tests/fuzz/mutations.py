@@ -1,11 +1,12 @@
 """What fuzzing does to bytes and to trees: strategies that every kind of file shares.
 
-A tree is a JSON document whose objects are `Members`, pairs that may repeat a key, and in which `Raw` stands for text
-that is put there as it is: a number of 5,000 digits, NaN, a thousand brackets.
+A tree is a JSON document whose objects are `Members`, pairs that may repeat a key, and in which `Raw` stands for
+text that is put there as it is: a number of 5,000 digits, NaN, a thousand brackets.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -47,7 +48,19 @@ ODD_TEXTS = (
 ODD_RAW = tuple(
     Raw(text)
     for text in (
-        *("NaN", "-Infinity", "1e999", "-0", "0.5", "1E400", "1" * 5000, '"\\ud800"', '"\\ud800\\udc00"', "truth", ""),
+        *(
+            "NaN",
+            "-Infinity",
+            "1e999",
+            "-0",
+            "0.5",
+            "1E400",
+            "1" * 5000,
+            '"\\ud800"',
+            '"\\ud800\\udc00"',
+            "truth",
+            "",
+        ),
         *("[" * depth + "]" * depth for depth in (3, 300, 990, 100_000)),
         *('{"a":' * depth + "1" + "}" * depth for depth in (3, 300, 990, 100_000)),
         "[" + "0," * 60_000 + "0]",
@@ -112,6 +125,10 @@ def _paths(document: Any, here: Path = ()) -> list[Path]:
     return found
 
 
+def _always(new: Any, _: Any) -> Any:
+    return new
+
+
 def _at(document: Any, path: Path) -> Any:
     for index in path:
         document = document[index][1] if isinstance(document, Members) else document[index]
@@ -138,12 +155,9 @@ def changed_tree(draw: st.DrawFn, document: Any, values: SearchStrategy[Any] = o
     for _ in range(draw(st.integers(1, most))):
         path = draw(st.sampled_from(_paths(document)))
         kind = draw(st.sampled_from(("like", "like", "like", "replace", "remove", "repeat", "rename", "swap")))
-        if kind == "like" and path:
-            new = draw(like(_at(document, path)))
-            document = _changed(document, path, lambda _, new=new: new)
-            continue
         if kind in ("like", "replace") or not path:
-            document = _changed(document, path, lambda _, new=draw(values): new)
+            new = draw(like(_at(document, path)) if kind == "like" and path else values)
+            document = _changed(document, path, functools.partial(_always, new))
             continue
         other = draw(st.integers(0, 5))
         name = draw(odd_texts) if kind == "rename" else ""

@@ -57,7 +57,9 @@ class Case:
 
     def __repr__(self) -> str:
         """Show the beginning of long contents only: the failing case is kept as a file."""
-        sizes = {name: content if len(content) < 300 else f"{len(content)} bytes" for name, content in self.files.items()}
+        sizes = {
+            name: content if len(content) < 300 else f"{len(content)} bytes" for name, content in self.files.items()
+        }
         return f"Case({self.task!r}, {self.arguments!r}, {sizes!r})"
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:

@@ -1,4 +1,4 @@
-"""Configurations and options as they may be typed: taken or refused by the law of `reading_law.py`, nothing else."""
+"""Configurations and typed options: taken or refused by the law of `reading_law.py`, nothing else."""
 
 import pytest
 from fuzzed_settings import SETTING_CASES
