@@ -17,7 +17,7 @@ import typer
 
 from hessent.cli.app import build_app
 from hessent.cli.console import print_failure, session
-from hessent.errors import ComputationError, HessentError
+from hessent.errors import ComputationError, HessentError, memory_ran_out
 
 SUCCESS = 0
 INPUT_WRONG = 2
@@ -97,9 +97,7 @@ def _usage_failure(error: typer.TyperException) -> int:
 
 def _known_failure(error: BaseException) -> ComputationError | None:
     """Translate what the machine ran out of into an error of ours."""
-    # torch's own errors are told by their names: importing torch to compare classes would take seconds.
-    torch_memory = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-    if isinstance(error, MemoryError) or torch_memory:
+    if memory_ran_out(error):
         return ComputationError("out of memory", fix="a smaller --batch-size or fewer --samples")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ComputationError("the disk is full", where=error.filename, fix="free some space and run it again")

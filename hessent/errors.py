@@ -136,6 +136,25 @@ class InterruptedRunError(HessentError):
         self.exit_code = 130 if by_user else 75
 
 
+# What torch says where it raises no class of its own.
+_MEMORY_MESSAGES = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "ALLOC_FAILED")
+
+
+def memory_ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory is exhausted, of the machine or of a device.
+
+    torch's own class is told by its name: importing torch to compare classes would take seconds.
+
+    Parameters
+    ----------
+    error : BaseException
+        Whatever was raised.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in _MEMORY_MESSAGES)
+
+
 def suggest(name: str, known: Iterable[str]) -> str | None:
     """Return a "did you mean" sentence for a mistyped name.
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from hessent.arch.architecture import BuiltModel
 from hessent.arch.settings import parse_free
-from hessent.errors import ArchitectureError, suggest
+from hessent.errors import ArchitectureError, memory_ran_out, suggest
 
 
 def build_from_factory(name: str, given: Mapping[str, Any]) -> BuiltModel:
@@ -70,6 +70,8 @@ def call_factory(factory: Callable[..., Any], name: str, given: Mapping[str, Any
     try:
         model = factory(**options)
     except Exception as error:
+        if memory_ran_out(error):
+            raise
         raise ArchitectureError(
             f"the factory raised {type(error).__name__}: {error}",
             where=f"--arch {name}",

@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 import torch
 
 from hessent.curvature.containers import num_samples, pairs, samples
-from hessent.errors import ComputationError
+from hessent.errors import ComputationError, memory_ran_out
 
 Result = TypeVar("Result")
-_CPU_MESSAGES = ("can't allocate memory", "not enough memory")  # of torch's CPU allocators, which raise no class
 
 
 class ShrinkableBatches:
@@ -94,9 +93,7 @@ class HeldNotes:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is exhausted, on any device."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(message in str(error) for message in _CPU_MESSAGES)
+    return memory_ran_out(error)
 
 
 def retried(attempt: Callable[[], Result], make_room: Callable[[], Any]) -> Result:

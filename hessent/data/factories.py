@@ -26,7 +26,7 @@ from hessent.data.dataset import Dataset
 from hessent.data.parameters import read_query
 from hessent.data.sequence import SampleSequence
 from hessent.data.user_code import load_attribute
-from hessent.errors import DataError, suggest
+from hessent.errors import DataError, memory_ran_out, suggest
 
 
 def open_factory(reference: str, query: str, *, name: str, split: str) -> Dataset:
@@ -68,6 +68,8 @@ def open_factory(reference: str, query: str, *, name: str, split: str) -> Datase
     except DataError:
         raise
     except Exception as failure:
+        if memory_ran_out(failure):
+            raise
         raise DataError(f"the factory failed: {type(failure).__name__}: {failure}", where=name) from failure
     return dataset_of(made, name=name, split=split, splits=splits)
 

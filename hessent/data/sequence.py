@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hessent.data.array_pair import as_tensor
 from hessent.data.dataset import Dataset, DatasetSpec, Kind, check_samples, digest_of_samples
-from hessent.errors import DataError
+from hessent.errors import DataError, memory_ran_out
 
 
 class SampleSequence(Dataset):
@@ -78,6 +78,8 @@ class SampleSequence(Dataset):
         try:
             sample = self._samples[index]
         except Exception as failure:
+            if memory_ran_out(failure):
+                raise
             raise DataError(
                 f"reading sample {index} failed: {type(failure).__name__}: {failure}", where=self.name
             ) from failure

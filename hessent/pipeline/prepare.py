@@ -12,7 +12,7 @@ from hessent.checkpoint.trust import resolve_data
 from hessent.curvature.problem import Problem
 from hessent.data.registry import no_data_error, open_dataset
 from hessent.data.stream import BatchStream
-from hessent.errors import UsageError
+from hessent.errors import UsageError, memory_ran_out
 from hessent.pipeline.accuracy import Accuracy
 from hessent.pipeline.batch_size import choose_batch_size
 from hessent.pipeline.choices import Chooser, refuse_foreign_code
@@ -176,6 +176,8 @@ def _check_fit(problem: Problem, stream: BatchStream, arch: str) -> None:
         with torch.no_grad():
             outputs = problem.outputs(inputs)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        if memory_ran_out(error):
+            raise
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
             f"the model cannot take the data's inputs of shape {tuple(stream.spec.input_shape)}: {first}",

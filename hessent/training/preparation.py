@@ -18,7 +18,7 @@ from hessent.arch.settings import show
 from hessent.curvature.losses import Loss, resolve_loss
 from hessent.data.dataset import Dataset
 from hessent.data.registry import open_dataset
-from hessent.errors import ArchitectureError, DataError, UsageError
+from hessent.errors import ArchitectureError, DataError, UsageError, memory_ran_out
 from hessent.training.evaluation import place
 from hessent.training.plan import DTYPES, TrainingRequest
 
@@ -107,6 +107,8 @@ def require_trainable(preparation: Preparation, request: TrainingRequest, batch_
         with torch.no_grad():
             outputs = model(inputs)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if memory_ran_out(error):
+            raise
         raise ArchitectureError(
             f"the network cannot be trained on inputs of shape {tuple(inputs.shape)}: {error}",
             where=f"--arch {request.arch} with --data {request.data}",

@@ -15,7 +15,7 @@ import torch
 
 from hessent.checkpoint.metadata import CheckpointMetadata
 from hessent.checkpoint.optimizer_state import find_optimizer_state
-from hessent.errors import ComputationError, NonFiniteError
+from hessent.errors import ComputationError, NonFiniteError, memory_ran_out
 from hessent.training.determinism import deterministic
 from hessent.training.evaluation import evaluate, place
 from hessent.training.identity import describe_run, unnamed_options
@@ -65,8 +65,8 @@ def train(request: TrainingRequest, observer: Observer | None = None) -> Trainin
         run = _Run(request, plan, preparation, shared, observer)
         try:
             saved = run.complete(finished)
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
+        except (RuntimeError, MemoryError) as error:
+            if not memory_ran_out(error):
                 raise
             fix = "a smaller --batch-size or a smaller network"
             raise ComputationError("memory ran out while training", where=request.out, fix=fix) from error
@@ -207,7 +207,3 @@ def _diverged(found: str, step: int, plan: TrainingPlan, out: str) -> NonFiniteE
         expected="a finite loss",
         fix=f"an --lr below {plan.settings['lr']:g}, or more --warmup-steps",
     )
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -9,6 +9,7 @@ import pytest
 from same_numbers import CASES, differences, measurement, problem
 
 from hessent.eigensolver import scheduler
+from hessent.measures.written import MeasuredWriter
 from hessent.pipeline import block_work, measure, recorder
 from hessent.pipeline.observer import Silent
 from hessent.pipeline.recorder import Recorder
@@ -28,10 +29,13 @@ def test_snapshots_change_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(recorder, "_SECONDS_BETWEEN", -1.0)
     monkeypatch.setattr(recorder, "_SHARE", 1e9)
     written = []
-    original = recorder.write_spectrum
-    monkeypatch.setattr(
-        recorder, "write_spectrum", lambda *words, **named: written.append(1) or original(*words, **named)
-    )
+    original = MeasuredWriter.write
+
+    def counted(self, path, spectrum):
+        written.append(path)
+        original(self, path, spectrum)
+
+    monkeypatch.setattr(MeasuredWriter, "write", counted)
 
     def recording(made):
         checkpoint = CheckpointInfo("a", "0" * 64, "mlp")
