@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hessent.foreign.child_limits import Patience
+from hessent.foreign.child_limits import Patience, RefusedError
 
 MOST_OBJECTS = 100_000
 MOST_CHUNK_BYTES = 2**30
@@ -18,10 +18,6 @@ PLAIN_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILT
 MORE_FILTERS = {*PLAIN_FILTERS, h5py.h5z.FILTER_SZIP, h5py.h5z.FILTER_LZF}
 # What h5py raises on a damaged or hostile file that it survives.
 FAILURES = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError, NotImplementedError)
-
-
-class RefusedError(Exception):
-    """The file as a whole is not read; each argument is a clause that says why."""
 
 
 def text(raw: bytes) -> str:

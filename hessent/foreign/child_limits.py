@@ -54,6 +54,10 @@ def open_no_more() -> None:
     limit("RLIMIT_NOFILE", 0)
 
 
+class RefusedError(Exception):
+    """The file as a whole is not read; each argument is a clause that says why."""
+
+
 class Patience:
     """Computing time: so many seconds in all, and few without a sign of progress.
 
@@ -71,7 +75,15 @@ class Patience:
         self.progress()
 
     def progress(self) -> None:
-        """Say that something was done."""
+        """Say that something was done.
+
+        Raises
+        ------
+        RefusedError
+            If the time is up: some systems look at the clock too rarely to end who sets it again and again.
+        """
+        if spent() > self._total:
+            raise RefusedError("reading it takes longer than its size explains")
         limit_time(min(spent() + self._idle, self._total))
 
     def extend(self, seconds: float) -> None:

@@ -12,13 +12,12 @@ from hessent.foreign.child_datasets import (
     FAILURES,
     MOST_OBJECTS,
     PLAIN_FILTERS,
-    RefusedError,
     chunk_bytes,
     number_of,
     problem_with,
     text,
 )
-from hessent.foreign.child_limits import Patience
+from hessent.foreign.child_limits import Patience, RefusedError
 
 MOST_DEPTH = 32
 MOST_ATTRIBUTES = 256  # of one group

@@ -25,8 +25,8 @@ try:
     import h5py
     import numpy as np
 
-    from hessent.foreign.child_datasets import FAILURES, RefusedError, roots, send
-    from hessent.foreign.child_limits import Patience, open_no_more, set_limits
+    from hessent.foreign.child_datasets import FAILURES, roots, send
+    from hessent.foreign.child_limits import Patience, RefusedError, open_no_more, set_limits
     from hessent.foreign.child_tree import Tree
 except ImportError as error:
     print(json.dumps({"unable": f"its reader could not start: {error}"}))  # noqa: T201

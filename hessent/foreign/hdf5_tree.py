@@ -118,7 +118,9 @@ def read_tree(source: BinaryIO | bytes, size: int) -> StoredGroup:
     with conversation(source, task) as (header, take):
         try:
             return _built(header["groups"], take, unpacked)
-        except (LookupError, TypeError, AttributeError) as error:
+        except UnreadableError:
+            raise
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise UnreadableError("the process that read it did not answer in its language") from error
 
 

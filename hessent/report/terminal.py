@@ -19,6 +19,7 @@ from hessent.report.names import printable
 from hessent.report.numbers import Formatted
 from hessent.report.tables import Column, Table, footnotes, for_people, format_cell
 
+MOST_ROWS = 5000  # of a table for people; a checkpoint may hold 200,000 tensors
 COMFORTABLE_WIDTH = 120  # what is aimed at where the output has no width
 _LEAST_WIDTHS = {"name": 12, "prose": 20}  # what may be folded, and how far; a number never is
 _STYLES = {"flags": "yellow"}
@@ -78,8 +79,12 @@ def table_lines(table: Table, width: int | None) -> list[Text]:
     list of Text
         Facts, title, header, rows and footnotes, without trailing blanks.
     """
+    left_out = len(table.rows) - MOST_ROWS
+    table = replace(table, rows=table.rows[:MOST_ROWS])
     lanes, gap, hidden = _fit(table, width)
     notes = footnotes(table)
+    if left_out > 0:
+        notes.append(f"{left_out:,} further rows are left out. --format csv or json has all.")
     if hidden:
         titles = ", ".join(column.title for column in hidden)
         notes.append(f"Too narrow for: {titles}. A wider terminal or --format csv shows all.")
