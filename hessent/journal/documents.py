@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hessent.foreign.strict_json import parse_bytes
 from hessent.spectra.encoding import encode_json
 from hessent.storage.sealed_file import DamagedFileError
 from hessent.storage.whole_file import read_whole
@@ -56,8 +57,8 @@ def read_document(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        document = json.loads(raw.decode("ascii"))
-    except (ValueError, RecursionError) as error:
+        document = parse_bytes(raw)
+    except ValueError as error:
         raise DamagedFileError("it is not the JSON that was written") from error
     schema = document.get("schema") if isinstance(document, dict) else None
     if isinstance(schema, str) and schema.startswith(_FAMILY) and schema != SCHEMA:

@@ -19,10 +19,12 @@ import contextlib
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 from hessent.errors import UsageError
+from hessent.storage.failures import storage_failure
 from hessent.storage.whole_file import temporary_of
 
 SUFFIX = ".partial"
@@ -92,6 +94,20 @@ class JournalFolder:
     def show(self, path: Path) -> str:
         """Return a path in the folder as the user would type it."""
         return os.path.join(self.shown, os.path.relpath(path, self.path))
+
+    @contextlib.contextmanager
+    def failures(self) -> Iterator[None]:
+        """Turn what the system says of a file in the folder into an error for the user.
+
+        Raises
+        ------
+        StorageError
+            For any OSError inside.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise storage_failure(self.shown, error) from error
 
     def make(self) -> None:
         """Make the folder, or accept the one that is there.

@@ -15,26 +15,18 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from hessent.errors import StorageError, UsageError
-from hessent.journal.documents import (
-    NewerSchemaError,
-    as_stored,
-    differences,
-    read_document,
-    render,
-)
+from hessent.errors import StorageError
+from hessent.journal.documents import NewerSchemaError, as_stored, read_document, render
 from hessent.journal.folder import JournalFolder, remove
-from hessent.journal.presence import THIS_PROCESS, OwnedAlone, Presence, SharedByLocks
+from hessent.journal.opening import enter
+from hessent.journal.presence import THIS_PROCESS, Presence
 from hessent.journal.rows_file import GrownRows
 from hessent.journal.states import Grown, Small, UnitStates
-from hessent.journal.unit_file import block_from_bytes, block_to_bytes
+from hessent.journal.unit_file import read_unit, write_unit
 from hessent.spectra.model import BlockSpectrum
-from hessent.storage.failures import storage_failure
-from hessent.storage.file_lock import LocksUnsupportedError
 from hessent.storage.sealed_file import DamagedFileError
-from hessent.storage.whole_file import read_whole, write_first, write_whole
+from hessent.storage.whole_file import write_first
 
-_MOST_BYTES_OF_A_UNIT = 1 << 30
 _ENTRIES = 20  # how often others may remove the folder while it is being opened
 
 
@@ -93,11 +85,11 @@ class Journal:
             If the folder cannot be written.
         """
         folder = JournalFolder(target, shown_as)
-        with _failures(folder):
+        with folder.failures():
             for _ in range(_ENTRIES):
                 # Who has finished may remove the folder between any two steps of ours: then we begin anew.
                 with contextlib.suppress(FileNotFoundError):
-                    return cls(folder, _enter(folder, as_stored(identity), force=force))
+                    return cls(folder, enter(folder, as_stored(identity), force=force))
         raise StorageError("is removed again and again by other processes", where=folder.shown)
 
     @staticmethod
@@ -183,7 +175,7 @@ class Journal:
 
     def claimed_by(self, unit: str) -> str | None:
         """Return who works on a unit, for messages; None where nobody does."""
-        with _failures(self._folder):
+        with self._folder.failures():
             return self._presence.claimed_by(unit)
 
     def save_state(self, unit: str, small: Mapping[str, NDArray[Any]], grown: Mapping[str, GrownRows]) -> None:
@@ -207,7 +199,7 @@ class Journal:
         """
         states = self._states_of(unit)
         self._require_standing()
-        with _failures(self._folder):
+        with self._folder.failures():
             states.save(small, grown)
 
     def load_state(self, unit: str, *, known: int = 0) -> tuple[Small, Grown] | None:
@@ -232,7 +224,7 @@ class Journal:
         StorageError
             If a file is there and cannot be read for lack of permission.
         """
-        with _failures(self._folder):
+        with self._folder.failures():
             return self._states_of(unit).load(known)
 
     def state_number(self, unit: str) -> int:
@@ -241,7 +233,7 @@ class Journal:
 
     def drop_state(self, unit: str) -> None:
         """Remove what was saved of a claimed unit."""
-        with _failures(self._folder):
+        with self._folder.failures():
             self._states_of(unit).drop()
 
     def finish(self, unit: str, block: BlockSpectrum) -> None:
@@ -256,9 +248,8 @@ class Journal:
         """
         states = self._states_of(unit)
         self._require_standing()
-        content = block_to_bytes(unit, block)
-        with _failures(self._folder):
-            write_whole(self._folder.unit(unit), content, follow_link=False)
+        with self._folder.failures():
+            write_unit(self._folder.unit(unit), unit, block)
             states.drop()
 
     def finished(self, unit: str) -> BlockSpectrum | None:
@@ -271,9 +262,9 @@ class Journal:
         StorageError
             If the file is there and cannot be read for lack of permission.
         """
-        with _failures(self._folder):
+        with self._folder.failures():
             try:
-                found = self._read_unit(unit)
+                found = read_unit(self._folder.unit(unit), unit)
             except DamagedFileError:
                 found = self._read_or_remove(unit)
         if found is None:
@@ -295,7 +286,7 @@ class Journal:
         """
         strangers: list[str] = []
         try:
-            with _failures(self._folder), contextlib.suppress(FileNotFoundError), self._presence.alone():
+            with self._folder.failures(), contextlib.suppress(FileNotFoundError), self._presence.alone():
                 if self._presence.stands() and not self._presence.others_at_work():
                     strangers = self._folder.strangers()
                     self._folder.clear()
@@ -339,19 +330,13 @@ class Journal:
                 fix="run the same command again",
             )
 
-    def _read_unit(self, unit: str) -> BlockSpectrum | None:
-        try:
-            return block_from_bytes(unit, read_whole(self._folder.unit(unit), most=_MOST_BYTES_OF_A_UNIT))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
     def _read_or_remove(self, unit: str) -> BlockSpectrum | None:
         """Look again at a damaged unit while nobody can replace it, and remove it if it still is."""
         with self._alone():
             if not self._presence.holds(unit) and self._presence.claimed_by(unit) is not None:
                 return None  # its holder is about to replace it
             try:
-                return self._read_unit(unit)
+                return read_unit(self._folder.unit(unit), unit)
             except DamagedFileError as error:
                 path = self._folder.unit(unit)
                 self._report(f"the finished unit {self._folder.show(path)} is damaged: {error}")
@@ -360,7 +345,7 @@ class Journal:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        with _failures(self._folder):
+        with self._folder.failures():
             try:
                 with self._presence.alone():
                     self._require_standing()
@@ -368,91 +353,3 @@ class Journal:
             except FileNotFoundError:
                 self._require_standing()
                 raise
-
-
-def _enter(folder: JournalFolder, identity: Mapping[str, Any], *, force: bool) -> Presence:
-    folder.make()
-    presence: Presence = SharedByLocks(folder)
-    try:
-        with presence.alone():
-            _take_up(folder, presence, identity, force=force)
-    except LocksUnsupportedError:
-        presence = OwnedAlone(folder)
-        try:
-            _take_up(folder, presence, identity, force=force)
-        except BaseException:
-            presence.leave()
-            raise
-    return presence
-
-
-def _take_up(folder: JournalFolder, presence: Presence, identity: Mapping[str, Any], *, force: bool) -> None:
-    """Go on with the journal in the folder, or begin it; everyone else is kept out meanwhile."""
-    folder.make_rooms()
-    others = presence.others()
-    if force and others:
-        raise UsageError(
-            "is in use, so it cannot be discarded",
-            where=folder.shown,
-            problems=others,
-            fix="wait for it or end it; without --force this command joins it",
-        )
-    if force:
-        folder.clear()
-    elif not others:
-        folder.sweep()
-    standing = _standing_manifest(folder)
-    if standing is None:
-        write_first(folder.manifest, render(identity))
-    elif differing := differences(standing, identity):
-        raise UsageError(
-            "holds a measurement begun otherwise",
-            where=folder.shown,
-            problems=differing,
-            fix="--force to discard it, or -o OTHER to keep both",
-        )
-    presence.enter()
-
-
-def _standing_manifest(folder: JournalFolder) -> dict[str, Any] | None:
-    """Return the identity of the measurement in the folder; None where none was begun."""
-    begin_anew = "--force to discard what is there, or -o OTHER"
-    try:
-        standing = read_document(folder.manifest)
-    except NewerSchemaError as error:
-        raise UsageError(
-            f"was begun by another hessent (its schema is '{error}')",
-            where=folder.shown,
-            fix=f"a newer hessent (pip install -U hessent); or {begin_anew}",
-        ) from error
-    except DamagedFileError as error:
-        raise UsageError(
-            f"is damaged: it does not say any more what is measured ({error})",
-            where=folder.show(folder.manifest),
-            fix=begin_anew,
-        ) from error
-    if standing is not None:
-        return standing
-    if folder.holds_work():
-        raise UsageError(
-            "is damaged: its manifest.json is missing, which says what is measured",
-            where=folder.shown,
-            fix=begin_anew,
-        )
-    if strangers := folder.strangers():
-        raise UsageError(
-            "is in the way: a folder that hessent did not make",
-            where=folder.shown,
-            problems=strangers[:20],
-            fix=f"mv '{folder.shown}' ELSEWHERE, or -o OTHER",
-        )
-    return None
-
-
-@contextlib.contextmanager
-def _failures(folder: JournalFolder) -> Iterator[None]:
-    """Turn what the system says into an error for the user."""
-    try:
-        yield
-    except OSError as error:
-        raise storage_failure(folder.shown, error) from error

@@ -140,7 +140,12 @@ class UnitStates:
         files = {name: [astuple(file) for file in files] for name, files in state.files.items()}
         line = json.dumps({"unit": self._unit, "number": state.number, "files": files}).encode("ascii")
         arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in small.items()}
-        return seal(line + b"\n" + safetensors_numpy.save(arrays))
+        sealed = seal(line + b"\n" + safetensors_numpy.save(arrays))
+        if len(sealed) > _MOST_BYTES:
+            raise ValueError(
+                f"the small arrays have {len(sealed):,} bytes, more than the {_MOST_BYTES:,} that are read"
+            )
+        return sealed
 
     def _read_slots(self) -> Iterable[_Saved]:
         for slot in SLOTS:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,41 @@ from hessent.spectra.hdf5_guard import GuardedGroup
 from hessent.spectra.hdf5_writer import write_block
 from hessent.spectra.model import BlockSpectrum
 from hessent.storage.sealed_file import DamagedFileError, content_of, seal
+from hessent.storage.whole_file import read_whole, write_whole
 
 _BLOCK = "block"
+_MOST_BYTES = 1 << 28
 _DTYPES = ("<f8", "<i8", "|u1")
+
+
+def write_unit(path: Path, unit: str, block: BlockSpectrum) -> None:
+    """Write the file of a finished unit.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written.
+    ValueError
+        See `block_to_bytes`.
+    """
+    write_whole(path, block_to_bytes(unit, block), follow_link=False)
+
+
+def read_unit(path: Path, unit: str) -> BlockSpectrum | None:
+    """Return the block in the file of a finished unit; None if there is no such file.
+
+    Raises
+    ------
+    DamagedFileError
+        If it is not what was written.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        sealed = read_whole(path, most=_MOST_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return block_from_bytes(unit, sealed)
 
 
 def block_to_bytes(unit: str, block: BlockSpectrum) -> bytes:
