@@ -53,6 +53,7 @@ class JournalFolder:
     """
 
     def __init__(self, target: Path, shown_as: str) -> None:
+        self._target = target.name
         self.path = target.with_name(target.name + SUFFIX)
         self.shown = shown_as + SUFFIX
         self.manifest = self.path / "manifest.json"
@@ -179,6 +180,12 @@ class JournalFolder:
                 whole = temporary_of(name)
                 if whole is not None and (unit is None or whole.partition(".")[0] == unit):
                     remove(room / name)
+
+    def sweep_beside(self) -> None:
+        """Remove what killed processes left half written of the target itself; while nobody else is at work."""
+        for name in _names(self.path.parent):
+            if temporary_of(name) == self._target:
+                remove(self.path.parent / name)
 
     def clear(self) -> None:
         """Remove every file of the journal but its door and the mark of its owner."""

@@ -288,6 +288,8 @@ class Journal:
         try:
             with self._folder.failures(), contextlib.suppress(FileNotFoundError), self._presence.alone():
                 if self._presence.stands() and not self._presence.others_at_work():
+                    if not self._presence.others():
+                        self._folder.sweep_beside()
                     strangers = self._folder.strangers()
                     self._folder.clear()
                     self._folder.remove()

@@ -73,8 +73,9 @@ def _take_up(folder: JournalFolder, presence: Presence, identity: Mapping[str, A
         )
     if force:
         folder.clear()
-    elif not others:
+    if not others:
         folder.sweep()
+        folder.sweep_beside()
     standing = _standing_manifest(folder)
     if standing is None:
         write_first(folder.manifest, render(identity))

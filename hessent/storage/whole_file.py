@@ -17,10 +17,9 @@ from hessent.errors import StorageError
 from hessent.storage.failures import storage_failure
 from hessent.storage.sealed_file import DamagedFileError, Part
 
-_TEMPORARY = re.compile(r"\.(?P<name>.{1,40})\.\d+-[0-9a-f]{8}\.tmp", re.DOTALL)
-_KEPT_OF_NAME = (
-    40  # characters: a name may be as long as the system allows, and the temporary one must not be longer
-)
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]{8}\.tmp", re.DOTALL)
+_LONGEST_NAME = 200  # bytes: a target may have 255, and the temporary name, which says more, must not have more
+_KEPT_OF_LONGER = 40  # characters
 # Bytes as they are, not those behind a link, and no waiting for who would write into a pipe.
 _PLAIN = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # What file systems answer that cannot force a folder to the disk, and those that have no hard links.
@@ -140,12 +139,18 @@ def _read(descriptor: int, size: int) -> bytearray:
 
 
 def temporary_of(name: str) -> str | None:
-    """Return the first letters (40 at most) of the target whose temporary file is called `name`, or None.
+    """Return the name of the target whose temporary file is called `name`, or None.
 
-    Such a file stays behind where a process was killed while it wrote.
+    Such a file stays behind where a process was killed while it wrote.  Of a target whose name has more than 200 bytes
+    these are the first 40 letters.
     """
     found = _TEMPORARY.fullmatch(name)
     return found["name"] if found is not None else None
+
+
+def _temporary_name(name: str) -> str:
+    kept = name if len(os.fsencode(name)) <= _LONGEST_NAME else name[:_KEPT_OF_LONGER]
+    return f".{kept}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
 
 
 def _write(
@@ -164,7 +169,7 @@ def _write(
         _refuse_special(target)
         if make_folders:
             os.makedirs(folder, exist_ok=True)
-        temporary = os.path.join(folder, f".{name[:_KEPT_OF_NAME]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        temporary = os.path.join(folder, _temporary_name(name))
         with _forced_afterwards(folder):
             try:
                 _write_new(temporary, parts)

@@ -10,7 +10,7 @@ import weakref
 import numpy as np
 import pytest
 import sample_spectra
-from failing_calls import CODES, WORDS, FailingCalls, each_call
+from failing_calls import WORDS, FailingCalls, each_call
 from small_states import Rows, joined, number_of, opened, small
 
 from hessent.errors import StorageError, UsageError
@@ -49,7 +49,7 @@ def strays(folder):
     return [name for name in names(folder) if temporary_of(os.path.basename(name))]
 
 
-@pytest.mark.parametrize("code", CODES, ids=errno.errorcode.get)
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
 def test_a_save_that_fails_costs_no_state(target, folder, monkeypatch, code):
     messages, numbers = [], []
 
@@ -98,7 +98,7 @@ def test_rows_of_a_save_that_failed_are_not_written_again(target, monkeypatch):
         assert is_saved(journal.load_state("000"), 3)
 
 
-@pytest.mark.parametrize("code", CODES, ids=errno.errorcode.get)
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES], ids=errno.errorcode.get)
 def test_a_unit_is_finished_or_still_has_its_state(target, folder, monkeypatch, code):
     def act(failing):
         with opened(target, force=True) as journal:
@@ -121,7 +121,7 @@ def test_a_unit_is_finished_or_still_has_its_state(target, folder, monkeypatch, 
     assert finished == [False] * 5 + [True]
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
 def test_a_journal_is_begun_whole_or_begun_again(target, folder, monkeypatch, code):
     def act(failing):
         shutil.rmtree(folder, ignore_errors=True)

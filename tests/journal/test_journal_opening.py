@@ -310,6 +310,26 @@ def test_what_a_killed_process_left_half_written_goes(target, folder):
     assert not any(path.exists() for path in stale)
 
 
+def test_what_a_killed_process_left_half_written_of_the_file_goes_when_nobody_can_be_writing_it(target, tmp_path):
+    half = tmp_path / f".{target.name}.17-0123abcd.tmp"
+    others = [f".{target.name}x.17-0123abcd.tmp", f".{target.name}.tmp", f"{target.name}.17-0123abcd.tmp"]
+    for name in others:
+        (tmp_path / name).touch()
+    half.touch()
+    with opened(target) as journal:
+        assert not half.exists()
+        half.touch()
+        with opened(target) as other:
+            assert half.exists(), "the first may be writing it"
+            assert other.discard() == []
+        assert half.exists()
+        journal.close()
+    with opened(target) as journal:
+        half.touch()
+        journal.discard()
+    assert sorted(os.listdir(tmp_path)) == sorted(others)
+
+
 def test_choices_are_those_of_the_first(target):
     assert Journal.read_settled(target) is None
     with opened(target) as journal, opened(target) as other:

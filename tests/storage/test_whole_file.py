@@ -162,6 +162,7 @@ def test_the_first_file_is_whole_or_not_there_whatever_call_fails(tmp_path, monk
 
 def test_temporary_files_are_told_from_all_others():
     assert temporary_of(".000.a.17-0123abcd.tmp") == "000.a"
+    assert temporary_of(f".{'n' * 200}.17-0123abcd.tmp") == "n" * 200
     for name in ("000.a", ".000.a.tmp", "000.a.17-0123abcd.tmp", ".000.a.17-0123abc.tmp", ".a.x-0123abcd.tmp"):
         assert temporary_of(name) is None
 
