@@ -141,8 +141,8 @@ def _read(descriptor: int, size: int) -> bytearray:
 def temporary_of(name: str) -> str | None:
     """Return the name of the target whose temporary file is called `name`, or None.
 
-    Such a file stays behind where a process was killed while it wrote.  Of a target whose name has more than 200 bytes
-    these are the first 40 letters.
+    Such a file stays behind where a process was killed while it wrote.  Of a name of more than 200 bytes the first
+    40 letters are returned.
     """
     found = _TEMPORARY.fullmatch(name)
     return found["name"] if found is not None else None
