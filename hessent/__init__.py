@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from hessent.estimate import Estimate
     from hessent.measures.measured_spectrum import MeasuredSpectrum, load
     from hessent.pipeline.python_face import operator, spectrum
+    from hessent.report.checks.gate import check
 
 __version__ = "0.3.0"
-__all__ = ["Estimate", "MeasuredSpectrum", "Problem", "__version__", "load", "operator", "spectrum"]
+__all__ = ["Estimate", "MeasuredSpectrum", "Problem", "__version__", "check", "load", "operator", "spectrum"]
 
 _HOMES = {
     "Estimate": "hessent.estimate",
     "MeasuredSpectrum": "hessent.measures.measured_spectrum",
     "Problem": "hessent.curvature.problem",
+    "check": "hessent.report.checks.gate",
     "load": "hessent.measures.measured_spectrum",
     "operator": "hessent.pipeline.python_face",
     "spectrum": "hessent.pipeline.python_face",

@@ -25,6 +25,11 @@ _COLUMNS: Mapping[str, tuple[str, CellKind, int]] = {
 _OF_ORDER_ALPHA = ("entropy", "entropy_gap", "effective_rank")
 
 
+def measures_with_columns() -> tuple[str, ...]:
+    """Return the names of all measures, without loading what computes them (and NumPy with it)."""
+    return tuple(_COLUMNS)
+
+
 def measure_column(name: str, alpha: float) -> Column:
     """Return the column of a measure at Rényi order `alpha`, keyed by the measure's name."""
     title, kind, priority = _COLUMNS[name]

@@ -1,0 +1,120 @@
+"""The table of a check.
+
+Columns
+-------
+outcome
+    ``holds``, ``VIOLATED``, ``unsure`` (the interval does not decide) or ``UNKNOWN``; capitals where it fails the
+    check, and ``(warn)`` behind a violation at that level.  What fails comes first.
+block, measure
+    What was judged.
+bound
+    The rule's bound.
+now
+    The measure of the run with its 95 % interval.
+before, change
+    The measure of the baseline, and what of the change is bounded: difference, percentage or quotient.
+"""
+
+from __future__ import annotations
+
+from hessent.report.checks.judged_spectrum import JudgedSpectrum
+from hessent.report.checks.judgement import CheckReport, Result
+from hessent.report.checks.sentences import (
+    advice,
+    closing_words,
+    shown_measure,
+    shown_quantity,
+    verdict,
+)
+from hessent.report.tables import Cell, Column, Table
+
+_ORDER = ("violated", "unknown", "unsure", "holds")
+_FINGERPRINT = 12
+
+
+def check_table(report: CheckReport, *, most_rows: int | None = None) -> Table:
+    """Build the table of a check; see the module's docstring for the columns.
+
+    Parameters
+    ----------
+    report : CheckReport
+        All results.
+    most_rows : int, optional
+        Leave out what lies beyond, and say how much: a page that shows the table may be limited.
+    """
+    ordered = sorted(report.results, key=lambda r: (not r.fails, _ORDER.index(verdict(r)), r.rule.level))
+    shown = ordered if most_rows is None else ordered[:most_rows]
+    has_baseline = any(result.baseline is not None for result in report.results)
+    notes = [closing_words(report), *_notes(report)]
+    if len(shown) < len(ordered):
+        notes.insert(1, f"{len(ordered) - len(shown):,} more rows are left out here.")
+    change = (Column("before", "before"), Column("change", "change"))
+    return Table(
+        columns=(
+            Column("outcome", "outcome"),
+            Column("block", "block", "name"),
+            Column("measure", "measure"),
+            Column("bound", "bound"),
+            Column("now", "now"),
+            *(change if has_baseline else ()),
+        ),
+        rows=tuple(_row(result, has_baseline) for result in shown),
+        facts=_facts(report),
+        notes=tuple(notes),
+    )
+
+
+def _row(result: Result, has_baseline: bool) -> tuple[Cell, ...]:
+    rule = result.rule
+    word = verdict(result)
+    if result.fails:
+        word = word.upper()
+    elif word in ("violated", "unknown"):
+        word += " (warn)"
+    cells: tuple[Cell, ...] = (
+        word,
+        result.block,
+        rule.measure,
+        f"{rule.bound.kind.key} {rule.bound.shown}",
+        shown_measure(result.run, rule.measure),
+    )
+    if not has_baseline:
+        return cells
+    if result.baseline is None:
+        return (*cells, "", "")
+    return (*cells, shown_measure(result.baseline, rule.measure), shown_quantity(result))
+
+
+def _facts(report: CheckReport) -> tuple[tuple[str, str], ...]:
+    facts = [("run", told(report.run))]
+    facts += [("baseline", told(baseline)) for baseline in report.baselines.values()]
+    facts += [("warning", warning) for warning in report.warnings]
+    return tuple(facts)
+
+
+def told(spectrum: JudgedSpectrum) -> str:
+    """Return what was measured, on one line."""
+    parts = [spectrum.file, spectrum.arch]
+    if spectrum.step is not None:
+        parts.append(f"step {spectrum.step:,}")
+    parts.append(f"weights {spectrum.checkpoint_sha256[:_FINGERPRINT]}")
+    parts.append(f"{spectrum.data}, {spectrum.samples:,} samples")
+    if not spectrum.complete or spectrum.part is not None:
+        parts.append("INCOMPLETE")
+    return " · ".join(parts)
+
+
+def _notes(report: CheckReport) -> list[str]:
+    notes = [text for text in (advice(report),) if text is not None]
+    reasons = dict.fromkeys(result.quantity.reason for result in report.results if result.is_unknown)
+    notes += [f"unknown: {reason}." for reason in reasons if reason]
+    whose = "of the population that the data was drawn from" if report.population else "for this data"
+    notes.append(f"± and a–b: the 95 % interval {whose}; a number with neither is exact.")
+    if report.baselines:
+        paired = {result.paired for result in report.results if result.paired is not None}
+        if paired == {True}:
+            notes.append("change: its interval is paired with the baseline's.")
+        elif paired:
+            some = "where both are not of the same weights, " if True in paired else ""
+            notes.append(f"change: {some}unpaired, so that the errors of run and baseline both count in full.")
+    return notes
