@@ -55,7 +55,7 @@ def test_three_processes_claim_each_unit_once(target):
     found, errors = run("share", target)
     assert found["well"], errors
     assert sorted(found["claimed"]) == [f"{index:03d}" for index in range(20)]
-    assert os.listdir(target.parent) == []
+    assert os.listdir(target.parent) == [target.name]
 
 
 def test_all_processes_settle_the_same(target):
@@ -114,6 +114,18 @@ def test_a_unit_that_was_finished_meanwhile_is_not_claimed(target):
         other.release("000")
         assert not journal.claim("000")
         assert journal.finished("000") is not None
+
+
+def test_a_unit_that_is_finished_while_it_is_being_claimed_is_not_claimed(target, monkeypatch):
+    with opened(target) as journal, opened(target) as other:
+        other.claim("000")
+
+        def finished_meanwhile(unit):
+            other.finish(unit, BLOCK)
+            other.release(unit)
+
+        monkeypatch.setattr(journal, "claimed_by", finished_meanwhile)
+        assert not journal.claim("000")
 
 
 @pytest.fixture

@@ -97,6 +97,31 @@ def test_a_damaged_file_costs_the_states_that_need_it(target, victim, number, ro
         assert (number_of(state), len(joined(state))) == (4, 11)
 
 
+def test_rows_of_no_state_go_when_a_state_is_taken_up(target):
+    saved(target, 2, 5, 9)
+    room = target.parent / (target.name + ".partial") / "states"
+    (room / "000.a").unlink()
+    (room / "000.vectors.9-12.rows").write_bytes(b"of a save that was killed")
+    with opened(target) as journal:
+        journal.claim("000")
+        assert number_of(journal.load_state("000")) == 2
+        assert journal.damaged == []
+    assert names(target) == ["000.b", "000.vectors.0-2.rows", "000.vectors.2-5.rows"]
+
+
+def test_whole_rows_that_belong_elsewhere_are_damage(target):
+    saved(target, 2, 5)
+    with opened(target) as journal:
+        journal.claim("001")
+        journal.save_state("001", small(1), {"vectors": Rows(7)})
+        journal.save_state("001", small(2), {"vectors": Rows(10)})
+        room = target.parent / (target.name + ".partial") / "states"
+        (room / "001.vectors.7-10.rows").replace(room / "000.vectors.2-5.rows")
+        journal.claim("000")
+        assert number_of(journal.load_state("000")) == 1
+        assert "not the one that belongs to the state" in journal.damaged[0]
+
+
 def test_rows_that_every_state_needs_cost_the_unit(target):
     saved(target, 2, 5, 9)
     (target.parent / (target.name + ".partial") / "states" / "000.vectors.0-2.rows").unlink()
