@@ -9,7 +9,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 from hessent.measures.entropy import gap_functional
-from hessent.measures.functionals import Functional, SpectralSums, Spread, extremes, scale_of
+from hessent.measures.functionals import Functional, SpectralSums, extremes, scale_of
+from hessent.measures.replicates import Spread
 from hessent.measures.spectral_functions import absolute
 from hessent.spectra.model import BlockSpectrum
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from hessent.measures.entropy import gap_functional
-from hessent.measures.functionals import Spread, extremes, only_trace
+from hessent.measures.functionals import extremes, only_trace
 from hessent.measures.population import DataErrors
+from hessent.measures.replicates import Spread
 from hessent.measures.trace import abs_trace_spread, extreme_slack, trace_spread
 from hessent.spectra.model import BlockSpectrum
 

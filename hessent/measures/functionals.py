@@ -35,15 +35,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import scipy  # its parts load on first use: a table of a ready file needs none of them
 from numpy.typing import NDArray
 
 from hessent.estimate import Estimate
 from hessent.measures.quadrature import Rule, exact_rules
 from hessent.measures.radau import rules_with_zero
+from hessent.measures.replicates import Replicates, Spread
 from hessent.measures.spectral_functions import SpectralFunction, under_noise
 from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns
 
@@ -57,38 +56,6 @@ _SHORT_RUN_FACTOR = 1.5
 _JOINT_FACTOR = 0.5
 _JOINT_SAMPLING = 1.3
 ONLY_TRACE = "only the trace was asked for"
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Where the half-width of an interval comes from, in the unit of the measure.
-
-    Attributes
-    ----------
-    value : float
-        The functional at the full sums.
-    probes : float
-        t quantile times jackknife standard error; infinite for a single probe.
-    quadrature : float
-        Truncation of the Gauss rules.
-    precision : float
-        What the products' noise may have changed.
-    """
-
-    value: float
-    probes: float
-    quadrature: float
-    precision: float = 0.0
-
-    @property
-    def half_width(self) -> float:
-        """All parts together."""
-        return self.probes + self.quadrature + self.precision
-
-
-def t_quantile(count: int) -> float:
-    """Return the 97.5 % quantile of Student's t for the mean of `count` numbers; infinite for one."""
-    return float(scipy.special.stdtrit(count - 1, 0.975)) if count > 1 else math.inf
 
 
 def through(own: Estimate, function: Callable[[float], float], *, falling: bool = False) -> Estimate:
@@ -171,17 +138,24 @@ class SpectralSums:
         if self._exact is not None:
             value = functional(self._exact)
             return Spread(value, 0.0, 0.0, abs(functional(self._noisy(self._exact)) - value))
+        return self.replicates(functional, truncated=truncated).spread()
+
+    def replicates(self, functional: Functional, *, truncated: bool = True) -> Replicates:
+        """Evaluate a functional of the sums of a sampled block, as `spread` does, with and without each probe."""
         full = self._fixed + self._sampled.mean(axis=0)
+        count, total = len(self._sampled), self._sampled.sum(axis=0)
+        rest = [self._fixed + (total - row) / (count - 1) for row in self._sampled] if count > 1 else []
+        shown = truncated and bool(self._shorter)
         value = functional(full)
-        precision = abs(functional(self._noisy(full)) - value)
-        sampling = self._sampling(functional, self._sampled)
-        if not truncated or not self._shorter:
-            return Spread(value, sampling, 0.0, precision)
-        truncation = self._factor * max(abs(value - functional(sums)) for sums in self._shorter)
-        if self._sides:
-            gauss, with_zero = (functional(sums) for sums in self._sides)
-            truncation += abs(gauss - with_zero) / 2
-        return Spread(value, sampling, truncation, precision)
+        return Replicates(
+            value=value,
+            left_out=np.array([functional(sums) for sums in rest]),
+            cut=np.array([functional(sums) for sums in self._shorter if shown]),
+            sides=np.array([functional(sums) for sums in self._sides if shown]),
+            precision=abs(functional(self._noisy(full)) - value),
+            factor=self._factor,
+            inflation=self._inflation,
+        )
 
     def estimate(self, functional: Functional, *, floor: float = -math.inf, ceiling: float = math.inf) -> Estimate:
         """Return the functional as an Estimate, its interval cut to what is possible at all."""
@@ -191,17 +165,6 @@ class SpectralSums:
             return Estimate.exactly(value)
         low, high = spread.value - spread.half_width, spread.value + spread.half_width
         return Estimate(value, min(max(low, floor), ceiling), min(max(high, floor), ceiling))
-
-    def _sampling(self, functional: Functional, full: Float64Array) -> float:
-        count = len(full)
-        if count < 2:
-            return math.inf
-        total = full.sum(axis=0)
-        left_out = np.array([functional(self._fixed + (total - row) / (count - 1)) for row in full])
-        if not np.isfinite(left_out).all():
-            return math.inf
-        variance = (count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum())
-        return self._inflation * t_quantile(count) * math.sqrt(variance)
 
     def _cut(self, block: BlockSpectrum) -> list[Float64Array]:
         """Whole sums (functions,) after fewer steps: of the joint space, else of each recurrence cut by itself."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hessent.measures.functionals import t_quantile
+from hessent.measures.replicates import t_quantile
 
 Float64Array = NDArray[np.float64]
 

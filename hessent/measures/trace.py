@@ -22,12 +22,11 @@ from hessent.measures.functionals import (
     ONLY_TRACE,
     Functional,
     SpectralSums,
-    Spread,
     extremes,
     only_trace,
     scale_of,
-    t_quantile,
 )
+from hessent.measures.replicates import Spread, t_quantile
 from hessent.measures.spectral_functions import absolute, identity
 from hessent.spectra.model import BlockSpectrum
 
