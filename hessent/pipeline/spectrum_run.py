@@ -74,6 +74,8 @@ def run_spectrum(request: SpectrumRequest, observer: Observer, *, force: bool = 
         Whatever preparation, measuring or writing raises.
     """
     _refuse_folder(request.output)
+    if request.out is None:
+        _refuse_link(request.output)
     try:
         return _run(request, observer, force=force)
     except (SettledOtherwiseError, JournalGoneError):
@@ -214,6 +216,24 @@ def _refuse_folder(target: Path) -> None:
     if not os.path.isdir(target.parent):
         raise UsageError(
             f"the folder '{target.parent}' does not exist", where=str(target), fix=f"mkdir -p '{target.parent}'"
+        )
+
+
+def _refuse_link(target: Path) -> None:
+    """Refuse to write through a link that nobody named: it may have come with a downloaded checkpoint.
+
+    Raises
+    ------
+    UsageError
+        If the file beside the checkpoint is a link that leads out of its folder.
+    """
+    leads_to = os.path.realpath(target)
+    if os.path.islink(target) and os.path.dirname(leads_to) != os.path.realpath(target.parent):
+        raise UsageError(
+            f"is a link that leads out of its folder, to '{leads_to}'",
+            where=str(target),
+            expected="no link where the result is written without --out",
+            fix=f"-o '{target}' if that is meant",
         )
 
 
