@@ -10,6 +10,7 @@ Every function returns the sentence that says what is wrong, or None.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -23,6 +24,10 @@ from hessent.errors import CheckpointError
 GENERATED_SOURCES = ("digits", "synthetic")
 PATH_SOURCES = ("arrays", "cifar10", "images", "tokens")
 
+# 400 MB in float32: a few bytes of metadata must not fill the memory.
+MOST_MADE_UP = 100_000_000
+
+_COUNT = re.compile(r"\+?[0-9]+(_[0-9]+)*")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _QUERY = re.compile(r"[A-Za-z0-9_.,=&+-]{0,200}")
 _OPTION_TEXT = re.compile(r"[A-Za-z0-9_.,+ -]{0,100}")
@@ -69,8 +74,8 @@ def data_problem(name: str) -> str | None:
     Returns
     -------
     str or None
-        Why it is refused: the source is not one of ours, its path is absolute or leads out of the folder, or its
-        settings hold more than plain words and numbers.
+        Why it is refused: the source is not one of ours, its path is absolute or leads out of the folder, its
+        settings hold more than plain words and numbers, or it asks for too many made-up samples.
     """
     body, _, query = name.partition("?")
     source, _, rest = body.partition(":")
@@ -80,8 +85,11 @@ def data_problem(name: str) -> str | None:
     if _QUERY.fullmatch(query) is None:
         return f"{shown(name)} has settings that are not plain words and numbers"
     if source in GENERATED_SOURCES:
-        plain = not rest or _WORD.fullmatch(rest) is not None
-        return None if plain else f"{shown(name)} gives a path to a source that reads no files"
+        if rest and _WORD.fullmatch(rest) is None:
+            return f"{shown(name)} gives a path to a source that reads no files"
+        wanted = _made_up_numbers(query)
+        too_many = f"{shown(name)} asks for {wanted:,} made-up numbers; a checkpoint may ask for {MOST_MADE_UP:,}"
+        return too_many if wanted > MOST_MADE_UP else None
     if not _is_inside(rest):
         return f"{shown(name)} does not stay inside the checkpoint's own folder (a relative path without '..')"
     return None
@@ -120,6 +128,13 @@ def resolve_data(name: str, folder: str) -> str:
             f"the metadata names data that is refused: {problem}", where=folder or ".", fix="give --data yourself"
         )
     return f"{source}:{joined}{mark}{query}" if source in PATH_SOURCES else name
+
+
+def _made_up_numbers(query: str) -> int:
+    """Count the numbers that the settings of made-up data ask for; what is no number is refused later."""
+    settings = dict(piece.partition("=")[::2] for piece in query.split("&"))
+    factors = [*settings.get("shape", "").lower().split("x"), settings.get("samples", "512")]
+    return math.prod(int(factor) for factor in factors if _COUNT.fullmatch(factor))
 
 
 def _is_inside(path: str) -> bool:

@@ -12,7 +12,7 @@ from hessent.errors import DataError
 
 # Compressed data that claims to grow more than this, and to a size that matters, is a bomb, not data.
 _MOST_EXPANSION = 100
-_FREE_BYTES = 256 * 2**20
+_FREE_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def refuse_bomb(declared: int, stored: int, what: str, where: str) -> None:
     Raises
     ------
     DataError
-        If more than 256 MiB would come out of less than a hundredth as much.
+        If more than 32 MiB would come out of less than a hundredth as much.
     """
     if declared > _FREE_BYTES and declared > _MOST_EXPANSION * stored:
         raise DataError(

@@ -67,11 +67,24 @@ def valid(shapes: Shapes = MLP, metadata: dict[str, Any] | None = None) -> bytes
     return safetensors(*header_of(shapes, metadata))
 
 
+def shifted(header: Members, place: int, by: int) -> Members:
+    """Move the range of one tensor, which keeps its length: it overlaps its neighbours, or leaves a gap."""
+    name, entry = header[place]
+    moved = Members(
+        (key, [number + by for number in value] if key == "data_offsets" else value) for key, value in entry
+    )
+    return Members([*header[:place], (name, moved), *header[place + 1 :]])
+
+
 @st.composite
 def damaged_files(draw: st.DrawFn, task: str = "checkpoint") -> Case:
     """A file whose header, data or bytes do not fit together."""
     header, data = header_of(draw(st.sampled_from(NETWORKS)), draw(st.sampled_from((None, METADATA))))
-    if draw(st.booleans()):
+    kind = draw(st.sampled_from(("tree", "tree", "shift", "none")))
+    if kind == "shift":
+        place = draw(st.integers(header[0][0] == "__metadata__", len(header) - 1))
+        header = shifted(header, place, 4 * draw(st.integers(-9, 9)))
+    elif kind == "tree":
         numbers = st.integers(-4, 1700).map(lambda quarter: 4 * quarter)
         header = draw(changed_tree(header, odd_values | numbers | st.sampled_from(tuple(SIZES))))
     if draw(st.integers(0, 3)) == 0:
@@ -120,27 +133,27 @@ def other_networks(draw: st.DrawFn) -> Case:
     content = safetensors(*header_of(shapes or MLP, None, dtype))
     words = draw(
         st.sampled_from((("inspect",), ("inspect", "--json")))
-        | st.sampled_from((*("auto", "mlp", "resnet", "vit", "gpt"),)).map(
+        | st.sampled_from(("auto", "mlp", "resnet", "vit", "gpt")).map(
             lambda arch: ("spectrum", "--dry-run", "--data", "synthetic", "--samples", "4", "--arch", arch)
         )
     )
-    return Case("command", (*words, "{folder}/model.safetensors"), {"model.safetensors": content})
+    # Weights of a network that fits may give a loss that is no number: that is for the computation to say.
+    return Case("command", (*words, "{folder}/model.safetensors"), {"model.safetensors": content}, codes=(0, 2, 3))
 
 
 @st.composite
 def told_by_metadata(draw: st.DrawFn) -> Case:
     """A sound network whose metadata says something odd, on its way to a measurement."""
     metadata: dict[str, Any] = dict(METADATA)
-    keys = st.sampled_from(
-        (*METADATA, *("hessent.metrics", "hessent.arch_options", "hessent.data", "hessent.loss") * 3)
-    )
+    often = st.sampled_from(("hessent.metrics", "hessent.arch_options", "hessent.data", "hessent.optimizer"))
+    keys = st.sampled_from(tuple(METADATA)) | often
     for key in draw(st.lists(keys, min_size=1, max_size=2)):
         text = METADATA[key]
         if text.startswith("{"):
             metadata[key] = written(draw(changed_tree(tree(json.loads(text)))))
         else:
             metadata[key] = draw(odd_texts | st.sampled_from(_NAMED) | st.integers(-9, 10**18).map(str))
-    if draw(st.integers(0, 4)) == 0:
+    if draw(st.integers(0, 7)) == 0:
         metadata["hessent." + draw(odd_texts)] = "x"
     told = Members((key, Raw(json.dumps(value))) for key, value in metadata.items())
     header, data = header_of(MLP)

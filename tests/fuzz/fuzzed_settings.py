@@ -132,7 +132,7 @@ def configurations(draw: st.DrawFn) -> Case:
         command,
         {"model.safetensors": valid(MLP), name: content},
         codes=(0, 2, 3),
-        named=("--", "arrays:"),
+        named=("--", "arrays:", "loss"),
     )
 
 

@@ -61,9 +61,22 @@ def _is_below(path: str, folder: str) -> bool:
 
 
 def read_checkpoint(path: str) -> None:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     from hessent.checkpoint.reader import open_checkpoint
 
-    open_checkpoint(path).load()
+    loaded = open_checkpoint(path).load(torch.float64)
+    if path.endswith(".safetensors"):
+        try:
+            expected = load_file(path)
+        except SafetensorError as error:
+            raise AssertionError(f"it was taken, but the format's own library refuses it: {error}") from error
+        assert expected.keys() == loaded.tensors.keys(), "the format's own library finds other names"
+        for name, tensor in expected.items():
+            same = tensor.double() if tensor.is_floating_point() else tensor
+            assert torch.equal(loaded.tensors[name], same), "the format's own library finds other numbers"
 
 
 def read_optimizer(path: str) -> None:
@@ -111,6 +124,7 @@ def run(task: str, arguments: list[str]) -> tuple[int, str]:
 
 
 def measured(task: str, arguments: list[str], watch: Watch) -> dict[str, object]:
+    os.chdir(watch.case)
     gc.collect()
     gc.freeze()  # modules stay for good: the next collection need not look at them
     before = _memory("VmRSS")

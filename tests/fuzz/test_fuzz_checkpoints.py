@@ -4,10 +4,12 @@ import pytest
 from fuzzed_checkpoints import CHECKPOINTS
 from fuzzed_pickles import PICKLES
 
+CHEAP = ("damaged", "shards", "trainer", "optimizer", "metadata")
+
 
 @pytest.mark.parametrize("kind", CHECKPOINTS)
 def test_a_fuzzed_checkpoint_is_read_or_refused(hold, kind):
-    codes = hold(CHECKPOINTS[kind], 24)
+    codes = hold(CHECKPOINTS[kind], 50 if kind in CHEAP else 25)
     assert codes[2] > 2  # they were not all harmless
 
 
