@@ -152,5 +152,5 @@ class GroupSums:
         if self._groups is None or self._items is None:
             return
         self._total += self._part
-        self._groups[self._current] = self._part / int(self._items[self._current])
+        self._groups[self._current] = self._part.div_(int(self._items[self._current]))
         self._part.zero_()

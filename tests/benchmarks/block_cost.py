@@ -29,7 +29,7 @@ def section(device: str, names: Sequence[str], *, rounds: int) -> Section:
             f"One product with the diagonal block of every layer, cost of all together in plain gradients of the "
             f"same batch, one vector per block; L/2 is the bar. {clock_name(device)} {DEVIATION}",
             "Tools without block products (PyHessian) are missing; hessian-eigenthings filters by parameter, "
-            "curvlinops takes block sizes. Calls of more than 5 s take part in 2 rounds.",
+            "curvlinops takes block sizes. Calls of more than 3 s take part in 2 rounds.",
         ],
     )
     for name in names:

@@ -48,6 +48,8 @@ class Candidate:
         Whether it gets several vectors per call, because it shares work among them; others get one.
     whole, blocks : bool
         Whether it is measured on the whole matrix, and on all blocks at once.
+    beside : bool
+        Whether it only stands beside a better way of the same tool: few rounds, and none of its memory.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Candidate:
     together: bool = False
     whole: bool = True
     blocks: bool = True
+    beside: bool = False
 
     @property
     def is_installed(self) -> bool:
@@ -188,14 +191,17 @@ CANDIDATES = (
             needs_cuda=name == "replayed",
             together=name != "retained",
             blocks=name not in ("batched", "forward"),  # with one vector per block there is nothing to batch
+            beside=name == "forward",
         )
         for name in ENGINES
     ),
-    Candidate("double backward, afresh", plain, blocks=False),  # for blocks it is what hessian-eigenthings does
+    Candidate(
+        "double backward, afresh", plain, blocks=False, beside=True
+    ),  # for blocks it is what hessian-eigenthings does
     Candidate("hessian-eigenthings", hessian_eigenthings, module="hessian_eigenthings"),
     Candidate("curvlinops", curvlinops, module="curvlinops", together=True),
-    Candidate("curvlinops, one by one", curvlinops_alone, module="curvlinops", blocks=False),
-    Candidate("PyHessian, loader", pyhessian_loader, module="pyhessian", blocks=False),
+    Candidate("curvlinops, one by one", curvlinops_alone, module="curvlinops", blocks=False, beside=True),
+    Candidate("PyHessian, loader", pyhessian_loader, module="pyhessian", blocks=False, beside=True),
     Candidate("PyHessian, one batch", pyhessian_batch, module="pyhessian", blocks=False),
 )
 

@@ -31,7 +31,7 @@ DEVIATION = (
     f"{_KINKS:g} times what plain double backward in float32 deviates, a tool is wrong and not counted."
 )
 UNIT, UNIT_MATH = "gradient", "gradient, math attention"
-_PATIENCE = 5.0  # seconds; slower calls take part in a few rounds only
+_PATIENCE = 3.0  # seconds; slower calls take part in a few rounds only
 _FEW = 2
 _LONG = 1.0  # seconds; calls that long are warmed up by one
 _COMPARED = 2  # columns held against the reference
@@ -167,7 +167,7 @@ def _in_turns(
             continue
         tasks[candidate.name] = task
         cost.deviation = truth.deviation(products)
-        if seconds > _PATIENCE or cost.deviation > cost.allowed:
+        if candidate.beside or seconds > _PATIENCE or cost.deviation > cost.allowed:
             few[candidate.name] = min(_FEW, rounds)
     seconds_per_round = interleave(tasks, rounds, few=few, clock=clock_for(work.device))
     units = [seconds / _UNIT_REPEATS for seconds in seconds_per_round[UNIT]]

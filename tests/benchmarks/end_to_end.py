@@ -26,7 +26,7 @@ import hessent
 Float64Array = NDArray[np.float64]
 
 _TRACE, _GAP = 0.01, 0.02
-_BUDGETS = (30, 50, 75, 100, 150, 200, 300, 500, 1000)
+_BUDGETS = (50, 150, 300, 500, 1000)
 _STEPS = (5, 10, 15, 20, 25, 30, 35, 40)  # of a plain recurrence
 _PROBES_AT_A_TIME = 25
 _PROBES = 1500

@@ -41,7 +41,7 @@ class LiveStorages(TorchDispatchMode):
         return found
 
     def _count(self, tensor: Tensor) -> None:
-        if tensor.layout is not torch.strided:
+        if tensor.layout is not torch.strided or tensor.is_meta:  # tensors without data take nothing
             return
         storage = tensor.untyped_storage()
         key = id(storage)
