@@ -6,8 +6,11 @@ orthogonality, about 1e-7, is that of the products themselves).  Work vectors an
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from hessent.eigensolver.saved_state import SavedState, StateReader, grown_rows, numpy_dtype
 
 
 class Basis:
@@ -28,6 +31,7 @@ class Basis:
     def __init__(self, problems: int, size: int, dtype: torch.dtype, device: torch.device | str) -> None:
         self._rows = torch.empty(problems, 16, size, dtype=dtype, device=device)
         self.count = 0
+        self._version = 0  # tells the rows from those that were replaced
 
     @property
     def rows(self) -> Tensor:
@@ -53,6 +57,25 @@ class Basis:
         """Replace all vectors by `rows`, shape (p, j, n)."""
         self._rows = rows.to(self._rows.dtype)
         self.count = rows.shape[1]
+        self._version += 1
+
+    def saved_state(self) -> SavedState:
+        """Return the rows (p, n) of every step, and the room for more: where they lie decides how they round."""
+        small = {"version": np.array([self._version]), "room": np.array([self._rows.shape[1], self.count])}
+        return SavedState(small, {f"rows{self._version}": grown_rows(self.rows.transpose(0, 1))})
+
+    def restore(self, state: StateReader, *, most: int) -> None:
+        """Take the rows of a saved state, `most` of each problem, for one's own; ValueError if they do not fit."""
+        problems, _, size = self._rows.shape
+        self._version = state.count("version", 0, 2**62)
+        room, count = state.counts("room", 0, 2 * most + 16, (2,))
+        if not count <= min(room, most):
+            raise ValueError(f"{count} vectors with room for {room}, {most} are allowed")
+        self._rows = torch.empty(problems, room, size, dtype=self._rows.dtype, device=self._rows.device)
+        rows = state.rows(f"rows{self._version}", [1] * count, (problems, size), numpy_dtype(self._rows.dtype))
+        for step, row in enumerate(rows):
+            self._rows[:, step] = torch.from_numpy(row[0])
+        self.count = count
 
     def coefficients(self, vectors: Tensor) -> Tensor:
         """Return the inner products with every row, shape (p, j), float64."""

@@ -1,24 +1,27 @@
 """A block sampled with few vectors in memory: outliers first, then probes one beside the other in their complement.
 
-What to do next is decided elsewhere (`deflated_solver`); here it is done: search for outliers, add probes, lengthen
-recurrences, take in what the search missed.  Every product is counted.
+What to do next is decided elsewhere (`deflated_route`); here it is done: search for outliers, add probes, lengthen
+recurrences, take in what the search missed.  Every product is counted.  Whatever asks for products goes on from
+where it stands when it is asked for again: so a state that is read back can be worked on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hessent.eigensolver.krylov_spaces import KrylovSpaces
-from hessent.eigensolver.lanczos import LockstepLanczos
-from hessent.eigensolver.outliers import RESIDUAL_TOLERANCE, OutlierSearch, RitzPairs, absorb
+from hessent.eigensolver.outliers import OutlierSearch
+from hessent.eigensolver.probe_groups import ProbeGroups
 from hessent.eigensolver.probes import gaussian_vectors
-from hessent.eigensolver.requests import Products
+from hessent.eigensolver.requests import Products, Result
+from hessent.eigensolver.ritz_pairs import RESIDUAL_TOLERANCE, RitzPairs, absorb, restored_pairs
+from hessent.eigensolver.saved_state import SavedState, StateReader
 from hessent.measures.quadrature import gauss_rules
 from hessent.spectra.model import BlockSpectrum, DataGroups, Outliers, ProbeRuns
 
@@ -28,9 +31,6 @@ _FRESH_DIRECTIONS = 16
 _SEARCH_INSTALMENT = 20
 # Probes whose spaces the data groups are projected on; more changed nothing on small trained nets.
 _GROUP_PROBES = 6
-# Longer vectors are not reorthogonalised: it would cost as much as the products, and with the outliers projected
-# out it changes nothing that the intervals could see.
-_REORTHOGONALISED = 20_000
 
 
 class DeflatedSampling:
@@ -56,7 +56,9 @@ class DeflatedSampling:
     Attributes
     ----------
     matvecs : int
-        Products asked for so far.
+        Products so far.
+    probes : ProbeGroups
+        The probes in the complement.
     pairs : RitzPairs or None
         The deflated space.
     """
@@ -82,77 +84,57 @@ class DeflatedSampling:
         self._device = device
         self._items = group_items
         self._sampled_fraction = sampled_fraction
-        self._searched: list[tuple[float, float]] = []  # (value, residual) of every Ritz pair of the search
+        self.probes = ProbeGroups(empty.size, partial(self._vectors, "probe"), room=room // 2, dtype=dtype)
+        self._searched: Float64Array = np.zeros((0, 2))  # (value, residual) of every Ritz pair of the search
         self._search: OutlierSearch | None = None
-        self._recurrences: list[LockstepLanczos] = []
-        self._drawn = 0
+        self._num_spaces = 0  # deflated so far, one after the other
         self._simple: Float64Array | None = None
-
-    @property
-    def num_probes(self) -> int:
-        """Number of probes."""
-        return sum(group.num_probes for group in self._recurrences)
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of the longest recurrence."""
-        return max((group.num_steps for group in self._recurrences), default=0)
-
-    @property
-    def closed(self) -> bool:
-        """Whether no recurrence can be made longer."""
-        return all(group.closed for group in self._recurrences)
 
     def search(self, num_steps: int, more: Callable[[OutlierSearch], bool]) -> Products[None]:
         """Find outliers with `num_steps` products, and with further instalments for as long as `more` says so.
 
-        A search that was begun is gone on with; probes that ran beside its fewer outliers are forgotten.
+        A search that was begun is gone on with.
         """
-        self._recurrences, self._simple = [], None
-        if self._search is None:
-            self._search = OutlierSearch(
-                self._vectors("outliers", 1)[0],
-                basis_limit=self._room // 2,
-                dtype=self._dtype,
-                fresh=self._vectors("fresh", _FRESH_DIRECTIONS),
-            )
-        search = self._search
-        before = search.num_matvecs
-        yield from search.extend(min(num_steps, self._size) - before)
+        search = self._search = self._search or self._begin_search()
+        left = min(num_steps, self._size) - search.num_matvecs
+        if left < 0:  # it is amid an instalment, or at the end of one
+            left %= _SEARCH_INSTALMENT
+        yield from self._counted(search.extend(left))
         while more(search):
-            yield from search.extend(_SEARCH_INSTALMENT)
+            yield from self._counted(search.extend(_SEARCH_INSTALMENT))
         found = search.pairs()
-        self.matvecs += found.num_matvecs - before
-        self._searched = list(zip(found.values.tolist(), found.residuals.tolist(), strict=True))
+        self._searched = np.column_stack([found.values, found.residuals])
         # Half of the space at least is left to the probes.
-        self.pairs = found.leading(min(found.num_converged, self._size // 2))
+        self._deflate(found.leading(min(found.num_converged, self._size // 2)))
 
-    def add_probes(self, count: int, steps: int) -> Products[None]:
-        """Start `count` further probes and take `steps` steps with them."""
+    def end_search(self) -> None:
+        """Let go of the vectors of the search, which is not gone on with."""
+        self._search = None
+
+    def add_probes(self, count: int, steps: int) -> None:
+        """Let `count` further probes take `steps` steps."""
         assert self.pairs is not None
-        group = LockstepLanczos(
-            self._vectors("probe", count, self._drawn),
-            self.pairs.vectors,
-            dtype=self._dtype,
-            keep_basis=(self.num_probes + count) * steps <= self._room // 2,
-            reorthogonalise=self._size <= _REORTHOGONALISED,
-        )
-        self._drawn += count
-        self._recurrences.append(group)
-        yield from self._extend(group, steps)
+        self.probes.add(count, steps, self.pairs.vectors)
 
-    def lengthen(self, steps: int) -> Products[None]:
-        """Take `steps` further steps with every probe."""
-        if self.num_probes * (self.num_steps + steps) > self._room // 2 or self._size > _REORTHOGONALISED:
+    def lengthen(self, steps: int) -> None:
+        """Let every probe take `steps` further steps."""
+        if self.probes.outgrown_by(steps):
             self._compare_spaces()  # it needs the vectors that are about to go
-            for group in self._recurrences:
-                group.drop_basis()
-        for group in self._recurrences:
-            yield from self._extend(group, steps)
+            self.probes.drop_vectors()
+        self.probes.lengthen(steps)
+
+    def reach_goals(self) -> Products[None]:
+        """Take the steps that the probes are still to take."""
+        yield from self._counted(self.probes.reach_goals())
+
+    def forget_probes(self) -> None:
+        """Forget the probes: they ran beside fewer outliers than there will be."""
+        self.probes.clear()
+        self._simple = None
 
     def missed(self) -> Tensor | None:
         """Return Ritz vectors, shape (c, n), of the complement that are larger than the smallest outlier."""
-        spaces = self._spaces()
+        spaces = self.probes.spaces()
         return None if spaces is None or self._threshold() is None else spaces.missed(self._threshold() or 0.0)
 
     def absorb(self, missed: Tensor) -> Products[bool]:
@@ -167,25 +149,20 @@ class DeflatedSampling:
             Whether anything was added; if not, the probes stay.
         """
         assert self.pairs is not None
-        enlarged = yield from absorb(self.pairs, missed)
-        self.matvecs += enlarged.num_matvecs - self.pairs.num_matvecs
+        enlarged = yield from self._counted(absorb(self.pairs, missed))
         grown = len(enlarged.values) > len(self.pairs.values)
         # One dimension at least is left to the probes.
-        self.pairs = enlarged.leading(self._size - 1)
+        self._deflate(enlarged.leading(self._size - 1))
         if grown:
-            self._recurrences = []
+            self.probes.clear()
         return grown
-
-    def release(self) -> None:
-        """Forget all vectors: nothing can be added any more."""
-        self._recurrences, self._search, self.pairs = [], None, None
 
     def spectrum(self, *, converged: bool, status: str) -> BlockSpectrum:
         """Return what is known so far."""
         assert self.pairs is not None
         self._compare_spaces()
-        runs = replace(self._runs(), simple=self._simple)
-        ends = [*self._searched, *zip(self.pairs.values, self.pairs.residuals, strict=True)]
+        runs = replace(self.probes.runs(), simple=self._simple)
+        ends = [*map(tuple, self._searched.tolist()), *zip(self.pairs.values, self.pairs.residuals, strict=True)]
         for rule in gauss_rules(runs, runs.num_steps):
             ends += [(rule.nodes[j], rule.residuals[j]) for j in (0, -1)]
         largest, smallest = max(ends), min(ends)
@@ -203,21 +180,72 @@ class DeflatedSampling:
             groups=self._groups(),
         )
 
+    def saved_state(self) -> SavedState:
+        """Return all there is to go on from, but for start vectors, which are drawn again."""
+        deflating = self.pairs is not None and self.probes.num_probes > 0  # else a search will find other pairs
+        small = {
+            "matvecs": np.array([self.matvecs]),
+            "num_spaces": np.array([self._num_spaces]),
+            "drawn_with": self._sign_of_draws(),
+            "parts": np.array([self._simple is not None, self._search is not None, deflating], dtype=np.int64),
+            "searched": self._searched,
+        }
+        if self._simple is not None:
+            small["simple"] = self._simple
+        state = SavedState(small) | self.probes.saved_state().within("probes")
+        if self._search is not None:
+            state |= self._search.saved_state().within("search")
+        if self.pairs is not None and deflating:
+            state |= self.pairs.saved_state(self._num_spaces).within("pairs")
+        return state
+
+    def restore(self, state: StateReader) -> None:
+        """Go on from a saved state, where nothing has been done; ValueError if it does not fit."""
+        data_groups = 0 if self._items is None else len(self._items)
+        self.matvecs = state.count("matvecs", 1, 2**62)
+        if not np.array_equal(state.array("drawn_with", (None,)), self._sign_of_draws()):
+            raise ValueError("it belongs to a block of another name, or its vectors were drawn from another seed")
+        self._num_spaces = state.count("num_spaces", 0, self.matvecs)
+        self._searched = state.array("searched", (None, 2))
+        simple, searching, deflating = state.counts("parts", 0, 1, (3,))
+        self._simple = state.array("simple", (None,)) if simple else None
+        if searching:
+            self._search = self._begin_search()
+            self._search.restore(state.within("search"), data_groups=data_groups)
+        if deflating:
+            like = torch.empty(0, self._size, dtype=self._dtype, device=self._device)
+            self.pairs = restored_pairs(state.within("pairs"), self._num_spaces, like, data_groups=data_groups)
+        outliers = None if self.pairs is None else self.pairs.vectors
+        self.probes.restore(state.within("probes"), outliers, data_groups=data_groups)
+
+    def _begin_search(self) -> OutlierSearch:
+        return OutlierSearch(
+            self._vectors("outliers", 1)[0],
+            basis_limit=self._room // 2,
+            dtype=self._dtype,
+            fresh=self._vectors("fresh", _FRESH_DIRECTIONS),
+        )
+
+    def _deflate(self, pairs: RitzPairs) -> None:
+        self.pairs = pairs
+        self._num_spaces += 1
+
+    def _counted(self, products: Products[Result]) -> Products[Result]:
+        """Pass on what is asked for, and count what is answered."""
+        try:
+            columns = next(products)
+            while True:
+                product = yield columns
+                self.matvecs += columns.shape[1]
+                columns = products.send(product)
+        except StopIteration as finished:
+            result: Result = finished.value
+            return result
+
     def _compare_spaces(self) -> None:
-        spaces = self._spaces()
+        spaces = self.probes.spaces()
         if spaces is not None:
             self._simple = spaces.simple()
-
-    def _spaces(self) -> KrylovSpaces | None:
-        rows: list[Tensor] = []
-        length = self.num_steps
-        for group in self._recurrences:
-            kept = group.basis_rows
-            if kept is None or (group.num_steps < length and not group.closed):
-                return None
-            # A closed recurrence has zeros for its further vectors.
-            rows += list(torch.nn.functional.pad(kept, (0, 0, 0, length + 1 - kept.shape[1])))
-        return KrylovSpaces(self._runs(), rows) if rows else None
 
     def _threshold(self) -> float | None:
         """Magnitude beyond which a converged Ritz value of the complement should have been an outlier."""
@@ -235,40 +263,24 @@ class DeflatedSampling:
             for rule in gauss_rules(runs, runs.num_steps)
         )
 
-    def _runs(self) -> ProbeRuns:
-        """Coefficients of all recurrences; those that closed early are padded with zeros."""
-        parts = [group.runs() for group in self._recurrences]
-        length = max(part.num_steps for part in parts)
-        padded = [
-            (
-                np.pad(part.alphas, ((0, 0), (0, length - part.num_steps))),
-                np.pad(np.column_stack([part.betas, part.last_betas]), ((0, 0), (0, length - part.num_steps))),
-            )
-            for part in parts
-        ]
-        alphas = np.concatenate([alpha for alpha, _ in padded])
-        betas = np.concatenate([beta for _, beta in padded])
-        return ProbeRuns(alphas=alphas, betas=betas[:, :-1], last_betas=betas[:, -1])
-
     def _groups(self) -> DataGroups | None:
         """What the data groups contribute, where the products came with them."""
         if self._items is None or self.pairs is None:
             return None
-        parts = [part for part in (group.group_projections() for group in self._recurrences) if part is not None]
-        if not parts or (len(self.pairs.values) > 0 and self.pairs.groups is None):
+        projections = self.probes.data_groups()
+        if projections is None or (len(self.pairs.values) > 0 and self.pairs.groups is None):
             return None
-        alike = [part for part in parts if part.shape[2] == parts[0].shape[2]]
         return DataGroups(
             items=self._items,
             sampled_fraction=self._sampled_fraction,
             outliers=self.pairs.groups if len(self.pairs.values) else None,
-            probes=np.concatenate(alike, axis=1)[:, :_GROUP_PROBES],
+            probes=projections[:, :_GROUP_PROBES],
         )
 
-    def _extend(self, group: LockstepLanczos, steps: int) -> Products[None]:
-        before = group.num_matvecs
-        yield from group.extend(steps)
-        self.matvecs += group.num_matvecs - before
+    def _sign_of_draws(self) -> Float64Array:
+        """Return numbers that depend on the seed and the block's name alone."""
+        sign: Float64Array = gaussian_vectors(4, 1, seed=self._seed, key=f"{self._empty.name}/sign")[0].numpy()
+        return sign
 
     def _vectors(self, purpose: str, count: int, first: int = 0) -> Tensor:
         key = f"{self._empty.name}/{purpose}"

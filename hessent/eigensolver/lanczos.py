@@ -32,6 +32,7 @@ from torch import Tensor
 from hessent.curvature.operator import Product
 from hessent.eigensolver.basis import Basis, project_out
 from hessent.eigensolver.requests import Products
+from hessent.eigensolver.saved_state import SavedState, StateReader, numpy_dtype
 from hessent.spectra.model import ProbeRuns
 
 # Steps whose basis the data groups are projected on: with 50 the jackknife's standard error of the absolute trace
@@ -155,11 +156,54 @@ class LockstepLanczos:
             open_probes = np.flatnonzero(self._open)
             if len(open_probes) == 0:
                 return
-            self.num_matvecs += len(open_probes)
             self._step((yield self._current[open_probes].T), open_probes)
+            self.num_matvecs += len(open_probes)
+
+    def saved_state(self) -> SavedState:
+        """Return all there is to go on from, but for the start vectors and the outliers."""
+        small = {
+            "alphas": np.array(self._alphas).reshape(self.num_steps, self.num_probes),
+            "betas": np.array(self._betas).reshape(self.num_steps, self.num_probes),
+            "open": self._open.astype(np.int64),
+            "scale": self._scale,
+            "num_matvecs": np.array([self.num_matvecs]),
+        }
+        groups = self.group_projections()
+        small["groups"] = np.zeros((0, self.num_probes, 0, 0)) if groups is None else groups
+        if self._keep_basis:  # its last rows are the current vectors
+            return SavedState(small) | self._basis.saved_state().within("basis")
+        narrow = self._basis.rows.dtype
+        small["vectors"] = torch.stack([self._previous, self._current]).to(narrow).cpu().numpy()
+        return SavedState(small)
+
+    def restore(self, state: StateReader, *, data_groups: int) -> None:
+        """Go on from a saved state, where no step has been taken; ValueError if it does not fit."""
+        alphas = state.array("alphas", (None, self.num_probes))
+        steps = len(alphas)
+        self._alphas, self._betas = list(alphas), list(state.array("betas", (steps, self.num_probes)))
+        self._open = np.array(state.counts("open", 0, 1, (self.num_probes,)), dtype=bool)
+        self._scale = state.array("scale", (self.num_probes,))
+        self.num_matvecs = state.count("num_matvecs", 0, steps * self.num_probes)
+        groups = state.array("groups", (None, self.num_probes, None, None))
+        count, _, projected, length = groups.shape
+        if projected != length or projected > min(steps, GROUP_STEPS) or count not in (0, data_groups):
+            raise ValueError(f"{count} data groups are projected on {projected} of {steps} steps")
+        self._group_columns = [groups[:, :, j, : j + 1].copy() for j in range(projected)]
+        if self._keep_basis:
+            self._basis.restore(state.within("basis"), most=steps + 1)
+            if self._basis.count != steps + 1:
+                raise ValueError(f"{self._basis.count} vectors are kept of {steps} steps and the next")
+            rows = self._basis.rows[:, -2:].double().transpose(0, 1).contiguous()
+            rows = torch.cat([torch.zeros_like(rows[:1]), rows]) if steps == 0 else rows
+        else:
+            narrow = numpy_dtype(self._basis.rows.dtype)
+            found = state.array("vectors", (2, *self._current.shape), narrow)
+            rows = torch.tensor(found, device=self._current.device).double()
+        self._previous, self._current = rows[0].clone(), rows[1].clone()
 
     def _step(self, product: Product, open_probes: NDArray[np.intp]) -> None:
-        images = self._of_all_probes(product.total.T.double(), open_probes)
+        # One after the other in memory, as a restored run has its vectors: sums round alike.
+        images = self._of_all_probes(product.total.T.double(), open_probes).contiguous()
         if product.groups is not None:
             self._project_groups(product.groups, open_probes)
         previous_betas = self._column(self._betas[-1]) if self._betas else torch.zeros(())

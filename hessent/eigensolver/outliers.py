@@ -17,64 +17,20 @@ Appl. 22, 2000.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from hessent.curvature.operator import Product
-from hessent.eigensolver.basis import Basis, project_out
+from hessent.eigensolver.basis import Basis
 from hessent.eigensolver.requests import Products
+from hessent.eigensolver.ritz_pairs import RitzPairs, by_magnitude
+from hessent.eigensolver.saved_state import SavedState, StateReader, numpy_dtype
 
 Float64Array = NDArray[np.float64]
 
-RESIDUAL_TOLERANCE = 1e-2  # a Ritz pair counts as converged when its residual is below this share of abs(θ)
 _KEPT_SHARE = 0.6  # of the basis limit, at a restart
-
-
-@dataclass(frozen=True)
-class RitzPairs:
-    """Ritz pairs of a search, all of them.
-
-    Attributes
-    ----------
-    values : Float64Array
-        Ritz values, by falling abs(θ). Shape (j,).
-    residuals : Float64Array
-        Norms ‖H v − θ v‖. Shape (j,).
-    vectors : Tensor
-        Orthonormal Ritz vectors as rows, in the order of `values`. Shape (j, n).
-    num_matvecs : int
-        Products spent.
-    groups : Float64Array or None
-        Vᵀ H_G V for the mean curvature of every data group, shape (g, j, j).
-    """
-
-    values: Float64Array  # (j,)
-    residuals: Float64Array  # (j,)
-    vectors: Tensor  # (j, n)
-    num_matvecs: int
-    groups: Float64Array | None = None  # (g, j, j)
-
-    @property
-    def num_converged(self) -> int:
-        """Length of the leading run of converged pairs, counted by falling abs(θ)."""
-        return leading_converged(self.values, self.residuals)
-
-    def leading(self, count: int) -> RitzPairs:
-        """Return the `count` pairs of largest abs(θ)."""
-        groups = None if self.groups is None else self.groups[:, :count, :count].copy()
-        return RitzPairs(
-            self.values[:count], self.residuals[:count], self.vectors[:count].clone(), self.num_matvecs, groups
-        )
-
-
-def leading_converged(values: Float64Array, residuals: Float64Array) -> int:
-    """Return the length of the leading run of converged Ritz values, given by falling abs(θ)."""
-    failing = np.flatnonzero(residuals > RESIDUAL_TOLERANCE * np.abs(values))
-    return int(failing[0]) if len(failing) else len(values)
 
 
 class OutlierSearch:
@@ -131,7 +87,7 @@ class OutlierSearch:
 
     def ritz_values(self) -> tuple[Float64Array, Float64Array]:
         """Return Ritz values by falling abs(θ), shape (j,), and the norms of their residuals, shape (j,)."""
-        values, vectors = _by_magnitude(self._matrix)
+        values, vectors = by_magnitude(self._matrix)
         return values, self._residuals(vectors)
 
     def _step(self, product: Product) -> None:
@@ -162,7 +118,7 @@ class OutlierSearch:
         Done just before a step, never after the last one: `pairs` needs the matrix from before the cut, whose
         eigenvectors hold the residuals.
         """
-        values, vectors = _by_magnitude(self._matrix)
+        values, vectors = by_magnitude(self._matrix)
         kept = max(int(_KEPT_SHARE * self._limit), 1)
         self._basis.replace(_ritz_vectors(vectors[:, :kept], self._basis.rows[0])[None])
         self._matrix = np.diag(values[:kept])
@@ -180,9 +136,37 @@ class OutlierSearch:
             residual = self._basis.orthogonalise(self._basis.orthogonalise(self._fresh.pop()[None]))
         self._direction = (residual / residual.norm()).to(self._basis.rows.dtype).double()
 
+    def saved_state(self) -> SavedState:
+        """Return all there is to go on from, but for the start vector and the fresh ones."""
+        small = {
+            "matrix": self._matrix,
+            "coupling_and_scale": np.array([self._coupling, self._scale]),
+            "num_matvecs": np.array([self._num_matvecs]),
+            "num_fresh": np.array([len(self._fresh)]),
+        }
+        if self._groups is not None:
+            small["groups"] = self._groups
+        direction = self._basis.rows[0, :0] if self._direction is None else self._direction  # none when finished
+        small["direction"] = direction.to(self._basis.rows.dtype).cpu().numpy()
+        return SavedState(small) | self._basis.saved_state().within("basis")
+
+    def restore(self, state: StateReader, *, data_groups: int) -> None:
+        """Go on from a saved state, in a search that has taken no step; ValueError if it does not fit."""
+        self._basis.restore(state.within("basis"), most=self._limit)
+        count, narrow = self._basis.count, self._basis.rows
+        self._matrix = state.array("matrix", (count, count))
+        self._coupling, self._scale = state.array("coupling_and_scale", (2,)).tolist()
+        self._num_matvecs = state.count("num_matvecs", count, 2**62)
+        self._groups = state.array("groups", (data_groups, count, count)) if data_groups and count else None
+        del self._fresh[state.count("num_fresh", 0, len(self._fresh)) :]
+        found = state.array("direction", (None, narrow.shape[2]), numpy_dtype(narrow.dtype))
+        if len(found) > 1:
+            raise ValueError(f"{len(found)} directions to go on with, expected one")
+        self._direction = torch.tensor(found, device=narrow.device).double() if len(found) else None
+
     def pairs(self) -> RitzPairs:
         """Return all Ritz pairs of the current basis."""
-        values, vectors = _by_magnitude(self._matrix)
+        values, vectors = by_magnitude(self._matrix)
         return RitzPairs(
             values,
             self._residuals(vectors),
@@ -210,75 +194,6 @@ def _rotated(matrices: Float64Array | None, vectors: Float64Array) -> Float64Arr
     return None if matrices is None else vectors.T @ matrices @ vectors
 
 
-def _by_magnitude(matrix: Float64Array) -> tuple[Float64Array, Float64Array]:
-    values, vectors = np.linalg.eigh(matrix)
-    order = np.argsort(-np.abs(values), kind="stable")
-    return values[order], vectors[:, order]
-
-
 def _ritz_vectors(coefficients: Float64Array, rows: Tensor) -> Tensor:
     mixing = torch.as_tensor(coefficients.T.copy(), dtype=rows.dtype, device=rows.device)
     return mixing @ rows
-
-
-def absorb(found: RitzPairs, candidates: Tensor) -> Products[RitzPairs]:
-    """Add directions that a search missed (further copies of multiple eigenvalues) to the deflated space.
-
-    A Rayleigh–Ritz step on the part of the candidates orthogonal to what was found.
-
-    Parameters
-    ----------
-    found : RitzPairs
-        Pairs deflated so far.
-    candidates : Tensor
-        Approximate eigenvectors as rows, shape (c, n).
-
-    Yields
-    ------
-    Tensor
-        The orthonormalised candidates, shape (n, c').
-
-    Returns
-    -------
-    RitzPairs
-        The enlarged set, by falling abs(θ), with its products added.
-    """
-    dtype = found.vectors.dtype
-    fresh = project_out(project_out(candidates.double(), found.vectors), found.vectors)
-    singular, right = torch.linalg.svd(fresh, full_matrices=False)[1:]
-    # Directions that were mostly found already carry nothing but rounding.
-    rows = right[singular > 0.1]
-    if len(rows) == 0:
-        return found
-    product = yield rows.to(dtype).double().T
-    images = product.total.T.double()
-    projected = (rows @ images.T).cpu().numpy()
-    values, vectors = _by_magnitude((projected + projected.T) / 2)
-    mixing = torch.as_tensor(vectors.T.copy(), device=rows.device)
-    theta = torch.as_tensor(values, device=rows.device)[:, None]
-    ritz = mixing @ rows
-    residuals = (mixing @ images - theta * ritz).norm(dim=1).cpu().numpy()
-    good = residuals <= RESIDUAL_TOLERANCE * np.abs(values)
-    all_values = np.concatenate([found.values, values[good]])
-    order = np.argsort(-np.abs(all_values), kind="stable")
-    vectors_found = torch.cat([found.vectors, ritz.to(dtype)[torch.as_tensor(good)]])[torch.as_tensor(order)]
-    groups = None
-    if found.groups is not None and product.groups is not None:
-        images_of_groups = torch.einsum("gnc,dc->gnd", product.groups.double(), mixing[torch.as_tensor(good)])
-        groups = _with_rows(found, ritz[torch.as_tensor(good)], images_of_groups)[:, order][:, :, order]
-    return RitzPairs(
-        values=all_values[order],
-        residuals=np.concatenate([found.residuals, residuals[good]])[order],
-        vectors=vectors_found,
-        num_matvecs=found.num_matvecs + rows.shape[0],
-        groups=groups,
-    )
-
-
-def _with_rows(found: RitzPairs, rows: Tensor, images: Tensor) -> Float64Array:
-    """Border the groups' matrices by rows W (c, n) with images H_G W (g, n, c): shape (g, k + c, k + c)."""
-    assert found.groups is not None
-    beside = torch.einsum("kn,gnc->gkc", found.vectors.double(), images).cpu().numpy()
-    within = torch.einsum("dn,gnc->gdc", rows, images).cpu().numpy()
-    corner = (within + within.transpose(0, 2, 1)) / 2
-    return np.block([[found.groups, beside], [beside.transpose(0, 2, 1), corner]])

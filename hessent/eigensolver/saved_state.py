@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 Array = NDArray[Any]
 DType = np.dtype[Any] | type[np.generic]  # a kind of them too: np.floating
@@ -83,6 +84,16 @@ def row_slices(first: int, count: int, row_bytes: int) -> Iterator[slice]:
     step = max(PIECE_BYTES // max(row_bytes, 1), 1)
     for start in range(first, count, step):
         yield slice(start, min(start + step, count))
+
+
+def grown_rows(rows: Tensor) -> GrownRows:
+    """Return the rows of a tensor (r, ...), which nobody changes."""
+
+    def pieces(first: int) -> Iterator[Array]:
+        for part in row_slices(first, len(rows), rows[:1].nbytes):
+            yield rows[part].contiguous().cpu().numpy()
+
+    return GrownRows(len(rows), pieces)
 
 
 class StateReader:

@@ -8,9 +8,10 @@ import torch
 from oracles import DenseOperator, network_like
 from small_matrices import MatrixOperator
 
-from hessent.eigensolver.outliers import OutlierSearch, RitzPairs, absorb, leading_converged
+from hessent.eigensolver.outliers import OutlierSearch
 from hessent.eigensolver.probes import gaussian_vectors
 from hessent.eigensolver.requests import answer
+from hessent.eigensolver.ritz_pairs import RitzPairs, absorb, leading_converged
 
 UNLIMITED = 10**6
 

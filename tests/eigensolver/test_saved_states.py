@@ -29,6 +29,8 @@ def operator_of(name, dtype=torch.float64):
         "tiny": np.arange(1.0, 6.0),
         "zero": np.zeros(40),
         "small": network_like(60),
+        "repeated": np.r_[np.full(5, 10.0), 9.0, 8.0, 7.0, np.linspace(0.01, 1.0, 62)],
+        "few values": np.repeat([20.0, 10.0, 5.0], [15, 10, 25]),
         "large": network_like(130),
     }[name]
     return DenseOperator(values, dtype=dtype)
@@ -66,6 +68,47 @@ def solver_of(name, dtype=torch.float64, **more):
     operator = operator_of(matrix, dtype)
     items = operator.items if matrix == "grouped" else None
     return functools.partial(solver_for, operator, dtype=dtype, group_items=items, **settings, **more), operator
+
+
+FEW_VECTORS = {  # cases with the number of vectors that find room
+    "missed copies": ("repeated", 200, {"rtol": 0.1}),
+    "many missed copies": ("few values", 200, {"num_probes": 3, "num_steps": 20}),
+    "restarted search": ("repeated", 40, {"rtol": 0.3}),
+    "budget": ("repeated", 100, {"max_matvecs": 120, "rtol": 0.0}),
+    "short budget": ("repeated", 100, {"max_matvecs": 9}),
+    "groups": ("grouped", 200, {"num_probes": 3, "num_steps": 12}),
+    "zero": ("zero", 100, {}),
+    "more steps than dimensions": ("tiny", 40, {"rtol": 0.0}),
+}
+
+
+def deflated(name, dtype=torch.float64):
+    matrix, vectors, settings = FEW_VECTORS[name]
+    operator = operator_of(matrix, dtype)
+    items = operator.items if matrix == "grouped" else None
+    memory = vectors * dtype.itemsize * operator.size
+    return (
+        functools.partial(solver_for, operator, dtype=dtype, group_items=items, basis_memory=memory, **settings),
+        operator,
+    )
+
+
+@pytest.mark.parametrize("name", sorted(set(FEW_VECTORS) - {"missed copies", "restarted search"}))
+def test_interrupted_at_every_product_few_vectors_give_the_same_spectrum(name):
+    interrupted_always(*deflated(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "every", "dtype"),
+    [
+        ("many missed copies", 12, torch.float32),
+        ("missed copies", 53, torch.float64),
+        ("restarted search", 41, torch.float64),
+        ("restarted search", 67, torch.float32),
+    ],
+)
+def test_interrupted_at_one_product_few_vectors_give_the_same_spectrum(name, every, dtype):
+    interrupted_once(*deflated(name, dtype), every=every)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -13,7 +13,19 @@ from small_matrices import solver_for
 from hessent.eigensolver.requests import answer
 from hessent.eigensolver.settings import LOOK_STEPS
 
-ROUTES = {"joint": {"num_probes": 4}, "exact": {"method": "exact"}, "trace": {"only_trace": True, "rtol": 0.01}}
+_FEW = {"basis_memory": 8 * 150 * 130, "num_probes": 3, "num_steps": 12}
+ROUTES = {
+    "joint": {"num_probes": 4},
+    "exact": {"method": "exact"},
+    "trace": {"only_trace": True, "rtol": 0.01},
+    "few vectors": _FEW,
+    "few vectors after a look": _FEW,
+}
+SAVED_AFTER = {
+    "trace": 11,
+    "few vectors": 25,
+    "few vectors after a look": 90,
+}  # amid test vectors or probes; else 2
 
 
 @functools.cache
@@ -27,7 +39,7 @@ def make(route, *, size=130, items=GroupedMatrix.items, **more):
 
 @functools.cache
 def saved(route):
-    return as_read_back(state_after(make(route), 11 if route == "trace" else 2))  # amid the test vectors
+    return as_read_back(state_after(make(route), SAVED_AFTER.get(route, 2)))
 
 
 def state_after(solver, products):
@@ -53,13 +65,12 @@ GROWN = [(route, name) for route in ROUTES for name in saved(route)[1]]
 def test_small_arrays_that_are_missing_or_of_another_kind_are_refused(route, name):
     state = saved(route)
     array = state[0][name]
-    spoilt = [
-        array[..., None],
-        np.concatenate([array, array]),
-        array.astype(np.float16),
-        array.astype(np.complex128),
-        np.full(array.shape, -1, dtype=array.dtype) if array.dtype == np.int64 else np.full(array.shape, np.nan),
-    ]
+    spoilt = [array[..., None], array.astype(np.float16), array.astype(np.complex128)]
+    if array.size > 0:
+        nonsense = {"i": -1, "u": 7, "f": np.nan}[array.dtype.kind]
+        spoilt.append(np.full(array.shape, nonsense, dtype=array.dtype))
+    if array.size > 0 and name not in ("searched", "simple"):  # of any length
+        spoilt.append(np.concatenate([array, array]))
     for value in spoilt:
         with pytest.raises(ValueError):
             make(route).restore(*with_small(state, name, value))
@@ -102,7 +113,7 @@ def test_a_state_of_another_solver_is_refused(route):
     for other in others:
         with pytest.raises(ValueError):
             make(route, **other).restore(*saved(route))
-    for other in set(ROUTES) - {route}:
+    for other in [other for other in ROUTES if ROUTES[other] != ROUTES[route]]:
         with pytest.raises(ValueError):
             make(other).restore(*saved(route))
     with pytest.raises(ValueError, match="stranger"):
@@ -161,7 +172,7 @@ def test_what_is_planned_is_what_is_still_to_be_done(route, settings):
     for columns in answered(solver, operator_of()):
         left = solver.planned_matvecs()
         assert left >= max(planned - asked, 1)
-        if asked < planned:
+        if asked < planned and ROUTES[route] != _FEW:  # whose instalments are settled on the way
             assert left == planned - asked
         if asked > 0:
             restored = make(route, **settings)
