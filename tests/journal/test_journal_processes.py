@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import sample_spectra
 from small_states import opened
 
-from hessent.errors import UsageError
+from hessent.errors import StorageError, UsageError
+from hessent.journal import shared_by_locks
+from hessent.storage.file_lock import FileLock
 from hessent.storage.process_mark import ProcessMark
 
 SCRIPT = Path(__file__).with_name("journal_processes.py")
@@ -74,6 +77,7 @@ def test_beginning_and_discarding_at_once_ends_in_order(target):
 
 HOLD = """
 import sys
+import threading
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 from small_states import opened
@@ -126,6 +130,29 @@ def test_a_unit_that_is_finished_while_it_is_being_claimed_is_not_claimed(target
 
         monkeypatch.setattr(journal, "claimed_by", finished_meanwhile)
         assert not journal.claim("000")
+        other.claim("001")
+        monkeypatch.setattr(journal, "claimed_by", lambda unit: None)
+        assert not journal.claim("001"), "it was claimed since the look"
+
+
+def test_one_process_at_a_time_is_at_the_door(target, monkeypatch):
+    with opened(target) as journal:
+        door = FileLock(target.parent / "a.spectrum.h5.partial" / "door")
+        assert door.acquire()
+        monkeypatch.setattr(shared_by_locks, "_PATIENCE", 0.05)
+        for act in (
+            lambda: opened(target),
+            lambda: journal.claim("000"),
+            lambda: journal.settle({}),
+            journal.discard,
+        ):
+            with pytest.raises(StorageError, match=f"kept shut by process {os.getpid()} on "):
+                act()
+    monkeypatch.setattr(shared_by_locks, "_PATIENCE", 60.0)
+    timer = threading.Timer(0.1, door.release)
+    timer.start()
+    opened(target).close()
+    timer.join()
 
 
 @pytest.fixture
