@@ -10,7 +10,7 @@ import copy
 import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -49,7 +49,7 @@ class Candidate:
     whole, blocks : bool
         Whether it is measured on the whole matrix, and on all blocks at once.
     beside : bool
-        Whether it only stands beside a better way of the same tool: few rounds, and none of its memory.
+        Whether on a CPU it only stands beside a better way of the same tool: few rounds, and none of its memory.
     """
 
     name: str
@@ -191,13 +191,12 @@ CANDIDATES = (
             needs_cuda=name == "replayed",
             together=name != "retained",
             blocks=name not in ("batched", "forward"),  # with one vector per block there is nothing to batch
-            beside=name == "forward",
+            beside=name in ("lockstep", "batched", "forward"),  # on a CPU
         )
         for name in ENGINES
     ),
-    Candidate(
-        "double backward, afresh", plain, blocks=False, beside=True
-    ),  # for blocks it is what hessian-eigenthings does
+    # For blocks it is what hessian-eigenthings does.
+    Candidate("double backward, afresh", plain, blocks=False, beside=True),
     Candidate("hessian-eigenthings", hessian_eigenthings, module="hessian_eigenthings"),
     Candidate("curvlinops", curvlinops, module="curvlinops", together=True),
     Candidate("curvlinops, one by one", curvlinops_alone, module="curvlinops", blocks=False, beside=True),
@@ -208,7 +207,9 @@ CANDIDATES = (
 
 def taking_part(device: str) -> list[Candidate]:
     """Return the candidates that can run here."""
-    return [one for one in CANDIDATES if one.is_installed and (device == "cuda" or not one.needs_cuda)]
+    if device == "cuda":
+        return [replace(one, beside=False) for one in CANDIDATES if one.is_installed]
+    return [one for one in CANDIDATES if one.is_installed and not one.needs_cuda]
 
 
 def _by_columns(blocks: list[Block], product: Callable[[Block, Tensor], Tensor]) -> Multiply:

@@ -58,10 +58,13 @@ def main(arguments: list[str] | None = None) -> None:
             section = _PARTS[part](options)
             print("", *section.lines(), sep="\n", flush=True)  # noqa: T201
             sections.append(section)
-    head["minutes"] = round((time.perf_counter() - start) / 60, 1)
-    head["minutes of the processor"] = round(_processor_seconds() / 60, 1)
+            head["minutes"] = round((time.perf_counter() - start) / 60, 1)
+            head["minutes of the processor"] = round(_processor_seconds() / 60, 1)
+            if len(sections) < len(options.parts):
+                head["missing"] = options.parts[len(sections) :]
+            write(options.out, head, sections)  # what was measured is not lost with what follows
+            head.pop("missing", None)
     print("", _minutes(head), sep="\n", flush=True)  # noqa: T201
-    write(options.out, head, sections)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -142,7 +145,8 @@ def _head_lines(head: dict[str, Any]) -> Iterator[str]:
 
 
 def _minutes(head: dict[str, Any]) -> str:
-    return f"{head['minutes']} minutes in all, {head['minutes of the processor']} of the processor."
+    missing = f" Missing: {', '.join(head['missing'])}." if "missing" in head else ""
+    return f"{head['minutes']} minutes in all, {head['minutes of the processor']} of the processor.{missing}"
 
 
 def _processor_seconds() -> float:

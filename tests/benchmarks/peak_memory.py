@@ -31,12 +31,12 @@ from hessent.errors import HessentError
 
 _MEBIBYTE = 2**20
 _SUM_BYTES = 8  # per number: our partial products are added in float64
-_LIMIT = 240  # seconds of a child
+_LIMIT = 600  # seconds of a child
 _TIMES = 4.0  # the bar: times the gradient's peak, vectors aside
 _JUDGED = "hessent auto"
 _BEYOND = "beyond the gradient", "without sums"
 _CHILDREN = 2
-_LARGE = {"cpu": 64}  # samples of a second batch for what is judged: of the sizes that a run tries on its own
+_LARGE = {"cpu": 64}  # samples of a second batch: of the sizes that a run tries on its own
 
 
 def section(device: str, names: Sequence[str], *, vectors: int) -> Section:

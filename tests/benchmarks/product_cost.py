@@ -29,6 +29,7 @@ def section(device: str, names: Sequence[str], *, rounds: int, vectors: int) -> 
             f"Cost per vector in plain gradients of the same batch (forward and backward, default attention "
             f"kernels), median (least–greatest) of the rounds; {vectors} vectors per call where that shares work, "
             f"else one. {clock_name(device)} {DEVIATION}",
+            "Of one tool's ways, those that cannot be its best take part in 2 rounds; all others in all. "
             "PyHessian keeps its graph where the data is one batch, as here; with a loader it builds one a vector.",
         ],
     )
