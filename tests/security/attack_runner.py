@@ -1,7 +1,7 @@
 """Runs the command line on one attack after the other in a fresh process, and prints what each one did and took.
 
-Standard input: one JSON list per line, `[name, [word, …]]`.  Standard output: one JSON list per attack: its name, exit
-code, seconds of computing, peak MiB of this process, standard output and standard error.
+Standard input: one JSON list per line, `[name, [word, …]]`.  Standard output: one JSON list per attack: name, exit
+code, seconds of computing, peak MiB of this process, standard output and error.
 """
 
 import contextlib

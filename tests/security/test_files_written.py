@@ -41,15 +41,14 @@ def test_a_link_that_the_user_names_is_followed(downloaded, capsys):
     assert (downloaded.parent / "home" / "result.h5").read_bytes().startswith(b"hessent")
 
 
-@pytest.mark.parametrize(
-    "planted", ["m.spectrum.h5.partial", "m.spectrum.h5.partial/units", "m.spectrum.h5.partial/states"]
-)
+@pytest.mark.parametrize("planted", [".partial", ".partial/units", ".partial/states"])
 def test_a_planted_folder_of_a_run_under_way_leads_nowhere(downloaded, capsys, planted):
     home = downloaded.parent / "home"
     (home / "manifest.json").write_text("mine")
     link = downloaded / f"m.spectrum.h5{planted}"
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(home)
-    assert main([*WORDS, *FEW, "--force"]) in (2, 3), capsys.readouterr().err
+    assert main([*WORDS, *FEW, "--force"]) == 2
+    assert "link" in capsys.readouterr().err
     assert [path.name for path in home.iterdir()] == ["manifest.json"]
     assert (home / "manifest.json").read_text() == "mine"
