@@ -106,10 +106,10 @@ class Comparison:
 
 def interval_of(estimate: Estimate, *, population: bool) -> Estimate:
     """Return the interval that is judged: for this data, or for the population it was drawn from."""
+    if estimate.value is None:
+        return Estimate.unknown(estimate.reason or "the value is not a number")
     if not population:
         return estimate
-    if estimate.value is None:
-        return Estimate.unknown(estimate.reason or "the value is unknown")
     if estimate.population is None:
         return Estimate.unknown("no interval for the population was kept of it")
     return estimate.population
