@@ -13,9 +13,9 @@ def reader(tmp_path_factory):
 
 @pytest.fixture(params=[pytest.param(False, id="some"), pytest.param(True, id="many", marks=pytest.mark.slow)])
 def hold(request, reader):
-    """Hold some cases of a kind against the law, in the slow suite fifteen times as many; return the exit codes."""
+    """Hold some cases of a kind against the law, in the slow suite eight times as many; return the exit codes."""
 
     def all_cases(cases, number):
-        return keep_the_law(reader, cases, 15 * number if request.param else number)
+        return keep_the_law(reader, cases, 8 * number if request.param else number)
 
     return all_cases
