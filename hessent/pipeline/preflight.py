@@ -47,6 +47,7 @@ def preflight(request: SpectrumRequest, observer: Observer) -> Preflight:
     for note in prepared.notes:
         observer.noted(note)
     measurement = measurement_for(request, prepared)
+    measurement.engine.notify = observer.noted
     notes = prepared.notes
     if measurement.engine.division.note is not None:
         observer.noted(measurement.engine.division.note)

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from benchmarks.live_storages import LiveStorages
+from small_run import trained_mlp
 
+from hessent.__main__ import main
 from hessent.curvature.groups import Division, GroupSums
 from hessent.curvature.operator import Product
 from hessent.eigensolver.block_lanczos import BlockLanczos
@@ -37,6 +39,15 @@ def bytes_of_steps(columns):
 def test_a_step_takes_what_is_counted_for_it(columns):
     _, *later = bytes_of_steps(columns)  # the first makes room for the vectors that are kept
     assert 0.7 * step_bytes(SIZE, columns) <= min(later) <= step_bytes(SIZE, columns)
+
+
+def test_a_dry_run_says_that_an_engine_is_built_from_smaller_micro_batches(capsys):
+    words = ["spectrum", str(trained_mlp()), "--dry-run", "--engine", "linearized", "--memory"]
+    assert main([*words, "300K"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "linearized is built within memory: micro-batches of at most" in said
+    assert main([*words, "1G"]) == 0
+    assert "within memory" not in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_product_takes_less_of_it_than_what_follows():
