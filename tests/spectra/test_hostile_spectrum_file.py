@@ -165,7 +165,7 @@ def cycle(file):
         (stored_elsewhere, "in other files"),
         (virtual, "virtual"),
         (enormous, "declares 8,000,000,000,000 bytes"),
-        (enormous_chunk, "chunks of shape"),
+        (enormous_chunk, "chunks of 2,147,483,648 bytes"),
         (never_written, "stores none"),
         (other_filter, "is packed with filters"),
         (group_for_array, "is a group, not a dataset"),
