@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hessent.estimate import Estimate
 from hessent.measures.condition import condition_from_gap, damped_ratio
@@ -33,11 +34,13 @@ from hessent.measures.left_out import spectra_without_groups, traces_without_gro
 from hessent.measures.ratios import relative_tau
 from hessent.measures.spectral_functions import absolute, identity
 from hessent.measures.weighted_spectrum import WeightedSpectrum
-from hessent.spectra.model import BlockSpectrum
+from hessent.spectra.model import BlockSpectrum, DataGroups
 
+Float64Array = NDArray[np.float64]
 Evaluation = Callable[[WeightedSpectrum], float]
 
 _BIAS_CORRECTED = frozenset({"lambda_max"})
+_WIDENED = frozenset({"entropy", "entropy_gap", "effective_rank"})
 _GAP_WIDENING = 1.25  # for the bias of a gap on few samples, which no jackknife sees
 
 
@@ -63,6 +66,13 @@ class DataErrors:
 
     def of(self, name: str) -> Jackknife | None:
         """Return the error of one measure; None where it is not known."""
+        values, groups = self.values(name), self._block.groups
+        if values is None or groups is None:
+            return None
+        return data_error(name, values, groups)
+
+    def values(self, name: str) -> Float64Array | None:
+        """Return one measure with all the data and without each group, shape (g + 1,); None where not known."""
         groups = self._block.groups
         if groups is None:
             return None
@@ -72,10 +82,14 @@ class DataErrors:
             if evaluate is None or not self._spectra:
                 return None
             values = np.array([evaluate(spectrum) for spectrum in self._spectra])
-        if not np.isfinite(values).all():  # without some group the matrix is zero, and nothing relative is defined
-            return None
-        found = jackknife(values, groups.items, sampled_fraction=groups.sampled_fraction)
-        return replace(found, half_width=_GAP_WIDENING * found.half_width) if name == "entropy_gap" else found
+        # Without some group the matrix may be zero, and nothing relative is defined.
+        return values if np.isfinite(values).all() else None
+
+
+def data_error(name: str, values: Float64Array, groups: DataGroups) -> Jackknife:
+    """Return the error of a measure or of a difference of it; `values` with all the data, then without groups."""
+    found = jackknife(values, groups.items, sampled_fraction=groups.sampled_fraction)
+    return replace(found, half_width=_GAP_WIDENING * found.half_width) if name in _WIDENED else found
 
 
 def with_population(
@@ -98,7 +112,7 @@ def with_population(
         return dict(estimates)
     errors = DataErrors(block, alpha=alpha, tau_rel=tau_rel)
     found: dict[str, Estimate | None] = {
-        name: _widened(own, errors.of(name), corrected=name in _BIAS_CORRECTED) for name, own in estimates.items()
+        name: widened(name, own, errors.of(name)) for name, own in estimates.items()
     }
     for name in ("positive_ratio", "negative_ratio", "zero_ratio"):
         found[name] = _within(found[name], 0.0, 1.0)
@@ -113,7 +127,8 @@ def with_population(
     found["effective_rank"] = gap and rank_from_gap(gap, size)
     if estimates["condition_lower_entropy"].value is not None:
         if alpha != 1.0:
-            gap = _within(_widened(entropy_gap(block), DataErrors(block).of("entropy_gap")), 0.0, math.log(size))
+            gap = widened("entropy_gap", entropy_gap(block), DataErrors(block).of("entropy_gap"))
+            gap = _within(gap, 0.0, math.log(size))
         found["condition_lower_entropy"] = gap and condition_from_gap(gap, size)
     return {
         name: own if (known := found[name]) is None or known.value is None else replace(own, population=known)
@@ -121,11 +136,11 @@ def with_population(
     }
 
 
-def _widened(own: Estimate, data: Jackknife | None, *, corrected: bool = False) -> Estimate | None:
-    """Add the error of the data subset to an estimate for this data."""
+def widened(name: str, own: Estimate, data: Jackknife | None) -> Estimate | None:
+    """Add the error of the data subset to an estimate for this data of a measure, or of a difference of it."""
     if data is None or own.value is None:
         return None
-    centre = own.value - data.bias if corrected else own.value
+    centre = own.value - data.bias if name in _BIAS_CORRECTED else own.value
     low = None if own.low is None else min(centre, own.value) - math.hypot(own.value - own.low, data.half_width)
     high = None if own.high is None else max(centre, own.value) + math.hypot(own.high - own.value, data.half_width)
     return Estimate(centre, low, high)

@@ -67,8 +67,7 @@ def ratios(block: BlockSpectrum, tau_rel: float | None = None) -> dict[str, Esti
             "zero_ratio": Estimate.exactly(max(1.0 - positive - negative, 0.0)),
         }
     above, below = (_masses(block, threshold, sign=sign) for sign in (1.0, -1.0))
-    outliers = block.outliers.values if block.outliers is not None else np.zeros(0)
-    positive_outliers, negative_outliers = int((outliers > threshold).sum()), int((outliers < -threshold).sum())
+    positive_outliers, negative_outliers = (_outliers(block, threshold, sign=sign) for sign in (1.0, -1.0))
     beyond = _bracket(block, above + below, positive_outliers + negative_outliers)
     assert beyond.value is not None
     assert beyond.low is not None
@@ -78,6 +77,26 @@ def ratios(block: BlockSpectrum, tau_rel: float | None = None) -> dict[str, Esti
         "negative_ratio": _bracket(block, below, negative_outliers),
         "zero_ratio": Estimate(1.0 - beyond.value, 1.0 - beyond.high, 1.0 - beyond.low),
     }
+
+
+def mean_enclosures(block: BlockSpectrum, tau_rel: float | None = None) -> dict[str, tuple[float, float]]:
+    """Return what encloses the three ratios of a sampled block on average over its probes: no sampling error."""
+    threshold = tau(block, tau_rel)
+    dimension = block.size - (0 if block.outliers is None else len(block.outliers.values))
+    (low, high), (least, most) = (
+        (_outliers(block, threshold, sign=sign) + dimension * _masses(block, threshold, sign=sign)) / block.size
+        for sign in (1.0, -1.0)
+    )
+    return {
+        "positive_ratio": (float(low), float(high)),
+        "negative_ratio": (float(least), float(most)),
+        "zero_ratio": (float(1.0 - high - most), float(1.0 - low - least)),
+    }
+
+
+def _outliers(block: BlockSpectrum, threshold: float, *, sign: float) -> int:
+    """Number of deflated pairs with sign·λ > τ."""
+    return 0 if block.outliers is None else int((sign * block.outliers.values > threshold).sum())
 
 
 def _masses(block: BlockSpectrum, threshold: float, *, sign: float) -> Float64Array:

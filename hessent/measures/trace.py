@@ -26,7 +26,7 @@ from hessent.measures.functionals import (
     only_trace,
     scale_of,
 )
-from hessent.measures.replicates import Spread, t_quantile
+from hessent.measures.replicates import Replicates, Spread, t_quantile
 from hessent.measures.spectral_functions import absolute, identity
 from hessent.spectra.model import BlockSpectrum
 
@@ -46,10 +46,22 @@ def trace_spread(block: BlockSpectrum) -> Spread:
     precision = math.sqrt(block.size) * block.noise_floor
     if block.trace_estimates is not None:
         return replace(_mean(block.trace_estimates), precision=precision)
+    if block.eigenvalues is None:
+        return trace_replicates(block).spread()
+    return replace(SpectralSums(block, [identity]).spread(_first_sum(block)), precision=precision)
+
+
+def trace_replicates(block: BlockSpectrum) -> Replicates:
+    """Return Σ λ of a block that was not formed whole, with and without each probe or test vector."""
+    precision = math.sqrt(block.size) * block.noise_floor
+    if block.trace_estimates is not None:
+        each, none = block.trace_estimates, np.zeros(0)
+        rest = (each.sum() - each) / (len(each) - 1) if len(each) > 1 else none
+        return Replicates(float(each.mean()), rest, none, none, precision)
     # Every Gauss rule integrates λ exactly: rules of other lengths differ by how many weights are exact, not by
     # truncation.
-    spread = SpectralSums(block, [identity]).spread(_first_sum(block), truncated=False)
-    return replace(spread, precision=precision)
+    found = SpectralSums(block, [identity]).replicates(_first_sum(block), truncated=False)
+    return replace(found, precision=precision)
 
 
 def _first_sum(block: BlockSpectrum) -> Functional:
@@ -77,6 +89,11 @@ def abs_trace(block: BlockSpectrum) -> Estimate:
 def abs_trace_spread(block: BlockSpectrum) -> Spread:
     """Return Σ abs(λ) and the parts of its half-width, in the unit of the loss per squared parameter."""
     return SpectralSums(block, [absolute]).spread(_first_sum(block))
+
+
+def abs_trace_replicates(block: BlockSpectrum) -> Replicates:
+    """Return Σ abs(λ) of a sampled block, with and without each probe."""
+    return SpectralSums(block, [absolute]).replicates(_first_sum(block))
 
 
 def lambda_max(block: BlockSpectrum) -> Estimate:
