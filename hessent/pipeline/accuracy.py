@@ -10,6 +10,7 @@ from hessent.curvature.blocks import Block
 from hessent.curvature.selfcheck import PRODUCTS_PER_BLOCK
 from hessent.eigensolver.settings import SolverSettings
 from hessent.errors import UsageError
+from hessent.spectra.hdf5_blocks import MOST_STEPS
 
 METHODS = ("auto", "exact", "lanczos")
 ONLY = ("trace",)
@@ -90,6 +91,8 @@ class Accuracy:
             )
             if value is not None and not value >= least
         ]
+        if self.num_steps is not None and self.num_steps > MOST_STEPS:
+            found.append(f"--steps {self.num_steps}: must be at most {MOST_STEPS}, which is what files may hold")
         if self.max_matvecs is not None and self.max_matvecs < LEAST_MATVECS:
             found.append(
                 f"--max-matvecs {self.max_matvecs}: must be at least {LEAST_MATVECS}, of which "

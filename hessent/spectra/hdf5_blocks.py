@@ -15,7 +15,7 @@ from hessent.spectra.hdf5_guard import GuardedGroup, require_ascending
 from hessent.spectra.hdf5_versions import Readers, read_group
 from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns, ShorterSpectrum
 
-_MOST_STEPS = 8192  # of a recurrence: its eigenvectors take the square of that
+MOST_STEPS = 8192  # of a recurrence: its eigenvectors take the square of that
 _MULTIPLICITIES = ("whole", "lower bound")
 
 
@@ -121,8 +121,8 @@ def _read_probes(group: GuardedGroup) -> ProbeRuns:
     num_probes, num_steps = alphas.shape
     if not alphas.size:
         raise group.failure("alphas", "is empty")
-    if num_steps > _MOST_STEPS:
-        raise group.failure("alphas", f"is of {num_steps:,} steps, of which at most {_MOST_STEPS:,} are read")
+    if num_steps > MOST_STEPS:
+        raise group.failure("alphas", f"is of {num_steps:,} steps, of which at most {MOST_STEPS:,} are read")
     simple = group.reals("simple", None) if "simple" in group else None
     if simple is not None:
         require_ascending(group, "simple", simple)

@@ -29,6 +29,7 @@ from hessent.pipeline.request import SpectrumRequest
         ({"method": "guess"}, "--method guess: must be one of auto, exact, lanczos"),
         ({"num_probes": 0}, "--probes 0: must be at least 1"),
         ({"num_steps": 0}, "--steps 0: must be at least 1"),
+        ({"num_steps": 8193}, "--steps 8193: must be at most 8192"),
         ({"rtol": -0.1}, "--rtol -0.1: must be at least 0"),
         ({"rtol": float("nan")}, "--rtol nan: must be at least 0"),
     ],
