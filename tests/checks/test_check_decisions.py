@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from judged_samples import MAIN, UNKNOWN, block, judged, rule
 
 from hessent.estimate import Estimate
-from hessent.report.checks.changes import increase, opposite, ratio, relative_increase
+from hessent.report.checks.changes import increase, of_paired, opposite, ratio, relative_increase
 from hessent.report.checks.judgement import judge, outcome_of
 from hessent.report.checks.rules import KINDS, Bound
 
 BRACKET = "lambda_max"  # combined end against end: what is decided holds at every place of both intervals
 SCATTERING = "trace"
+SHARES = {BRACKET: (0.0, 0.0), SCATTERING: (1.0, 1.0)}
 RANK = {"violated": 0, "unsure": 1, "holds": 2}
 FORMS = [(key, False) for key in KINDS] + [("max_increase", True), ("max_decrease", True)]
 
@@ -137,7 +138,7 @@ def test_a_narrower_interval_never_takes_back_a_decision(kind, relative, run, ba
 @few
 @given(run=estimates(), baseline=estimates(), number=st.floats(0.01, 30))
 def test_swapping_run_and_baseline_turns_an_increase_into_a_decrease(measure, run, baseline, number):
-    there, back = increase(run, baseline, measure), increase(baseline, run, measure)
+    there, back = increase(run, baseline, SHARES[measure]), increase(baseline, run, SHARES[measure])
     assert there == opposite(back)
     up = one_outcome(run, baseline, "max_increase", number, False, measure)
     down = one_outcome(baseline, run, "max_decrease", number, False, measure)
@@ -148,7 +149,7 @@ def test_swapping_run_and_baseline_turns_an_increase_into_a_decrease(measure, ru
 @few
 @given(run=estimates(low=0.1), baseline=estimates(low=0.1), number=st.floats(0.1, 10))
 def test_swapping_run_and_baseline_inverts_a_quotient(measure, run, baseline, number):
-    there, back = ratio(run, baseline, measure), ratio(baseline, run, measure)
+    there, back = ratio(run, baseline, SHARES[measure]), ratio(baseline, run, SHARES[measure])
     assert there.value * back.value == pytest.approx(1.0)
     for one, other in ((there.low, back.high), (there.high, back.low)):
         if one and other:
@@ -201,13 +202,13 @@ def test_an_end_that_is_open_decides_nothing_on_its_side():
 
 def test_a_baseline_of_zero_has_no_share_and_no_quotient():
     zero, one = Estimate.exactly(0.0), Estimate.exactly(1.0)
-    assert ratio(one, zero, SCATTERING).value is None
-    assert relative_increase(one, zero, SCATTERING).value is None
-    assert relative_increase(zero, zero, SCATTERING) == Estimate.exactly(0.0)
+    assert ratio(one, zero).value is None
+    assert relative_increase(one, zero).value is None
+    assert relative_increase(zero, zero) == Estimate.exactly(0.0)
     near = Estimate(0.5, 0.0, 1.0)
-    assert ratio(Estimate(4.0, 3.0, 5.0), near, BRACKET) == Estimate(8.0, 3.0, None)
+    assert ratio(Estimate(4.0, 3.0, 5.0), near) == Estimate(8.0, 3.0, None)
     straddling = Estimate(0.5, -0.5, 1.0)
-    assert relative_increase(Estimate(4.0, 3.0, 5.0), straddling, BRACKET) == Estimate(7.0, 2.0, None)
+    assert relative_increase(Estimate(4.0, 3.0, 5.0), straddling) == Estimate(7.0, 2.0, None)
 
 
 def test_intervals_of_independent_changes_cover_and_are_narrower_than_end_against_end():
@@ -220,7 +221,30 @@ def test_intervals_of_independent_changes_cover_and_are_narrower_than_end_agains
             for truth, spread in zip(truths, spreads, strict=True)
         )
         for name, find, truth in (("increase", increase, 10.0), ("ratio", ratio, 1.5)):
-            found = find(run, baseline, SCATTERING)
+            found = find(run, baseline, (1.0, 1.0))
             covered[name] += found.low <= truth <= found.high
-            assert found.half_width < find(run, baseline, BRACKET).half_width
+            assert found.half_width < find(run, baseline, (0.5, 0.5)).half_width < find(run, baseline).half_width
     assert all(0.935 <= count / trials <= 0.975 for count in covered.values()), covered
+
+
+@pytest.mark.parametrize(("kind", "relative"), [form for form in FORMS if KINDS[form[0]].needs_baseline])
+@few
+@given(
+    b=estimates(),
+    d=estimates(),
+    places_of_b=st.floats(0, 1),
+    places_of_d=st.floats(0, 1),
+    number=st.floats(0.01, 30),
+)
+def test_a_paired_difference_is_decided_so_at_every_place(kind, relative, b, d, places_of_b, places_of_d, number):
+    assume(None not in (b.low, b.high, d.low, d.high))
+    found = of_paired(KINDS[kind], relative, d, b)
+    needs_divisor = relative or KINDS[kind].quantity == "ratio"
+    assert (found is None) == (needs_divisor and b.low <= 0 <= b.high)
+    assume(found is not None)
+    base = b.low + places_of_b * (b.high - b.low)
+    run = base + d.low + places_of_d * (d.high - d.low)
+    assume(base != 0 and not is_tie(kind, relative, number, run, base))
+    outcome = outcome_of(found, Bound(KINDS[kind], number, relative))
+    if outcome != "unsure":
+        assert keeps_to(kind, relative, number, run, base) == (outcome == "holds")

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from hessent.errors import SpectrumFileError, UsageError
-from hessent.report.checks.judged_spectrum import JudgedSpectrum
+from hessent.report.checks.judged_spectrum import CHANCE, SPLIT, JudgedBlock, JudgedSpectrum
 from hessent.report.checks.spectrum_files import read_run
 from hessent.storage.whole_file import write_whole
 
@@ -47,6 +47,7 @@ def baseline_document(run: JudgedSpectrum) -> dict[str, Any]:
         {
             "name": name,
             "size": block.size,
+            "budget": _chance(block),
             "measures": {measure: estimate.to_json() for measure, estimate in block.measures.items()},
         }
         for name, block in run.blocks.items()
@@ -62,7 +63,8 @@ def baseline_text(run: JudgedSpectrum) -> str:
     lines.append('"blocks": [')
     last = len(document["blocks"]) - 1
     for index, block in enumerate(document["blocks"]):
-        lines.append(f'{{"name": {_dumped(block["name"])}, "size": {block["size"]}, "measures": {{')
+        lines.append(f'{{"name": {_dumped(block["name"])}, "size": {block["size"]},')
+        lines.append(f'"budget": {_dumped(block["budget"])}, "measures": {{')
         entries = [f" {_dumped(name)}: {_dumped(numbers)}" for name, numbers in block["measures"].items()]
         lines.append(",\n".join(entries))
         lines.append("}}" + "," * (index != last))
@@ -111,6 +113,12 @@ def write_baseline(path: str, run: JudgedSpectrum) -> None:
         If it cannot be written; a baseline that was there is then still there.
     """
     write_whole(path, baseline_text(run).encode("ascii"))
+
+
+def _chance(block: JudgedBlock) -> dict[str, dict[str, float | None]]:
+    """Return what of the half-widths is chance: a later change is then no wider than it has to be."""
+    budget = block.budget
+    return {name: {origin: budget[name].get(origin) for origin in CHANCE} for name in SPLIT if name in budget}
 
 
 def _dumped(value: Any) -> str:

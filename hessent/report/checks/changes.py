@@ -1,16 +1,15 @@
 """How far a measure has changed, with the 95 % interval of the change.
 
-The baseline was estimated too, so its interval counts as much as the run's.  Where both are independent estimates
-with errors on either side, the interval of their difference follows from the distances to their ends (MOVER): with
-b < x the baseline and the run,
+The baseline was estimated too, so its interval counts as much as the run's.  The distance from a value to an end of
+its interval has a part that stems from random probes and a rest (a truncated quadrature, a residual, a certified
+bracket) which is no random draw.  Where run and baseline are independent, the parts of chance add in squares and
+the rests as they are: with d the distances to the ends and w the share of chance in each,
 
-    low  = (x − b) − √((x − x_low)² + (b_high − b)²)      high = (x − b) + √((x_high − x)² + (b − b_low)²)
+    distance of the change = √((w d)² + (w' d')²) + (1 − w) d + (1 − w') d'
 
-and that of their quotient likewise on the logarithmic scale, as long as neither may be zero or change its sign.
-Certified brackets and bounds (shares of eigenvalues, extreme eigenvalues, condition numbers) do not scatter around
-a value: the truth may lie at any place in them.  They, and whatever is open on one side, are combined end against
-end, which is wider and needs no independence.  Two runs on the same weights and data have the same truth: their
-change is exactly zero.
+which is exact for normal errors, and end against end where nothing is known to be chance.  A quotient has the same
+on the logarithmic scale, as long as neither number may be zero or change its sign; else it goes end against end.
+Where the change was measured probe by probe (`of_paired`) that interval is taken instead.
 
 References
 ----------
@@ -25,49 +24,95 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hessent.estimate import Estimate
+from hessent.report.checks.rules import BoundKind
 
-# Measures whose errors are those of random probes, the same way round on either side.
-_SCATTERING = frozenset({"trace", "abs_trace", "entropy", "entropy_gap", "effective_rank"})
 _NO_QUOTIENT = "the baseline is zero: there is no quotient"
 _NO_SHARE = "the baseline is zero: an increase is no share of it"
+_LARGEST_LOG = 700.0  # of a number that a float can hold
 
-Ends = tuple[float, float]
+Shares = tuple[float, float]
+"""Shares, 0 to 1, of the half-widths of run and baseline that stem from random probes."""
+
+END_AGAINST_END: Shares = (0.0, 0.0)
 
 
-def increase(run: Estimate, baseline: Estimate, measure: str) -> Estimate:
-    """Return run − baseline, in the unit of the measure.
+def change(kind: BoundKind, relative: bool, run: Estimate, baseline: Estimate, shares: Shares) -> Estimate:
+    """Return the quantity that a kind of bound is about, of two independent estimates.
 
     Parameters
     ----------
+    kind : BoundKind
+        One that needs a baseline.
+    relative : bool
+        Whether an increase or decrease is wanted as a share of the baseline.
     run, baseline : Estimate
-        Independent estimates of the same measure.
-    measure : str
-        Its name.
+        The same measure twice.
+    shares : tuple of float
+        Of their half-widths that stem from random probes.
     """
-    return _unknown(run, baseline) or _difference(run, baseline, measure)
+    if kind.quantity == "ratio":
+        return ratio(run, baseline, shares)
+    found = (relative_increase if relative else increase)(run, baseline, shares)
+    return found if kind.quantity == "increase" else opposite(found)
 
 
-def relative_increase(run: Estimate, baseline: Estimate, measure: str) -> Estimate:
+def of_paired(kind: BoundKind, relative: bool, difference: Estimate, baseline: Estimate) -> Estimate | None:
+    """Return the quantity that a kind of bound is about, of a difference whose own interval is known.
+
+    Parameters
+    ----------
+    kind, relative
+        See `change`.
+    difference : Estimate
+        Run minus baseline.
+    baseline : Estimate
+        What the difference is relative to; how its error goes with that of the difference is not known.
+
+    Returns
+    -------
+    Estimate or None
+        None where the baseline may be zero or change its sign: a pair does not help there.
+    """
+    low, high = _ends(baseline)
+    if kind.quantity != "ratio" and not relative:
+        found = difference
+    elif low <= 0.0 <= high:
+        return None
+    elif kind.quantity == "ratio":
+        return _mapped(ratio(difference, baseline), lambda number: 1.0 + number)
+    else:
+        found = ratio(difference, baseline if low > 0.0 else opposite(baseline))
+    return found if kind.quantity == "increase" else opposite(found)
+
+
+def increase(run: Estimate, baseline: Estimate, shares: Shares = END_AGAINST_END) -> Estimate:
+    """Return run − baseline, in the unit of the measure; see `change` for the arguments."""
+    if (unknown := _unknown(run, baseline)) is not None:
+        return unknown
+    x, b = _value(run), _value(baseline)
+    (run_low, run_high), (low, high) = _ends(run), _ends(baseline)
+    below = _together(x - run_low, high - b, shares)
+    above = _together(run_high - x, b - low, shares)
+    return _between(x - b, x - b - below, x - b + above, run, baseline)
+
+
+def relative_increase(run: Estimate, baseline: Estimate, shares: Shares = END_AGAINST_END) -> Estimate:
     """Return (run − baseline) / abs(baseline), a share: 0.2 for 20 %.
 
     Where the baseline may be zero the share is open on the side to which it then grows.
     """
-    unknown = _unknown(run, baseline)
-    if unknown is not None:
+    if (unknown := _unknown(run, baseline)) is not None:
         return unknown
-    assert run.value is not None
-    assert baseline.value is not None
-    if run.exact and baseline.exact and run.value == baseline.value:
+    x, b = _value(run), _value(baseline)
+    if run.exact and baseline.exact and x == b:
         return Estimate.exactly(0.0)
-    if baseline.value == 0.0:
+    if b == 0.0:
         return Estimate.unknown(_NO_SHARE)
     low, high = _ends(baseline)
     if low >= 0.0 or high <= 0.0:
-        quotient = ratio(run, baseline, measure)
-        if low >= 0.0:
-            return _mapped(quotient, lambda number: number - 1.0)
-        return opposite(_mapped(quotient, lambda number: number - 1.0))
-    value = (run.value - baseline.value) / abs(baseline.value)
+        more = _mapped(ratio(run, baseline, shares), lambda number: number - 1.0)
+        return more if low >= 0.0 else opposite(more)
+    value = (x - b) / abs(b)
     run_low, run_high = _ends(run)
     if run_low > 0.0:
         return Estimate(value, min(run_low / high - 1.0, run_low / -low + 1.0), None)
@@ -76,27 +121,25 @@ def relative_increase(run: Estimate, baseline: Estimate, measure: str) -> Estima
     return Estimate(value, None, None)
 
 
-def ratio(run: Estimate, baseline: Estimate, measure: str) -> Estimate:
+def ratio(run: Estimate, baseline: Estimate, shares: Shares = END_AGAINST_END) -> Estimate:
     """Return run / baseline; open on the side to which it grows where the baseline may be zero."""
-    unknown = _unknown(run, baseline)
-    if unknown is not None:
+    if (unknown := _unknown(run, baseline)) is not None:
         return unknown
-    assert run.value is not None
-    assert baseline.value is not None
-    if baseline.value == 0.0:
+    if _value(baseline) == 0.0:
         return Estimate.unknown(_NO_QUOTIENT)
-    value = run.value / baseline.value
+    value = _value(run) / _value(baseline)
     if not math.isfinite(value):
         return Estimate.unknown("the quotient is larger than a number can be")
+    if _ends(baseline)[1] <= 0.0:
+        run, baseline = opposite(run), opposite(baseline)
     (run_low, run_high), (low, high) = _ends(run), _ends(baseline)
-    if high <= 0.0:
-        (run_low, run_high), (low, high) = (-run_high, -run_low), (-high, -low)
     if low < 0.0:
         return Estimate(value, None, None)
-    if measure in _SCATTERING and run_low * low > 0.0 and math.isfinite(run_high + high):
-        below = math.hypot(math.log(abs(run.value) / run_low), math.log(high / abs(baseline.value)))
-        above = math.hypot(math.log(run_high / abs(run.value)), math.log(abs(baseline.value) / low))
-        return _between(value, value * math.exp(-below), value * math.exp(min(above, 700.0)), run, baseline)
+    if any(shares) and run_low > 0.0 and low > 0.0 and math.isfinite(run_high + high):
+        x, b = _value(run), _value(baseline)
+        below = _together(math.log(x / run_low), math.log(high / b), shares)
+        above = _together(math.log(run_high / x), math.log(b / low), shares)
+        return _between(value, value * math.exp(-below), value * math.exp(min(above, _LARGEST_LOG)), run, baseline)
     least = run_low / high if run_low >= 0.0 else _over(run_low, low)
     most = _over(run_high, low) if run_high >= 0.0 else run_high / high
     return _between(value, least, most, run, baseline)
@@ -108,21 +151,19 @@ def opposite(estimate: Estimate) -> Estimate:
     return replace(turned, low=turned.high, high=turned.low)
 
 
-def unchanged(quantity: str) -> Estimate:
-    """Return what a change is between two measurements of the same weights on the same data: none, exactly."""
-    return Estimate.exactly(1.0 if quantity == "ratio" else 0.0)
+def unchanged(kind: BoundKind) -> Estimate:
+    """Return the change of a run against itself: none, exactly."""
+    return Estimate.exactly(1.0 if kind.quantity == "ratio" else 0.0)
 
 
-def _difference(run: Estimate, baseline: Estimate, measure: str) -> Estimate:
-    assert run.value is not None
-    assert baseline.value is not None
-    value = run.value - baseline.value
-    (run_low, run_high), (low, high) = _ends(run), _ends(baseline)
-    if measure in _SCATTERING:
-        below = math.hypot(run.value - run_low, high - baseline.value)
-        above = math.hypot(run_high - run.value, baseline.value - low)
-        return _between(value, value - below, value + above, run, baseline)
-    return _between(value, run_low - high, run_high - low, run, baseline)
+def _together(own: float, other: float, shares: Shares) -> float:
+    """Return how far a change may be off, of two distances of which shares are chance."""
+    if not math.isfinite(own + other):
+        return math.inf
+    if not any(shares):
+        return own + other
+    chance = math.hypot(shares[0] * own, shares[1] * other)
+    return chance + ((1.0 - shares[0]) * own + (1.0 - shares[1]) * other)
 
 
 def _between(value: float, low: float, high: float, run: Estimate, baseline: Estimate) -> Estimate:
@@ -135,11 +176,16 @@ def _between(value: float, low: float, high: float, run: Estimate, baseline: Est
 def _unknown(run: Estimate, baseline: Estimate) -> Estimate | None:
     for name, estimate in (("", run), ("in the baseline: ", baseline)):
         if estimate.value is None:
-            return Estimate.unknown(name + (estimate.reason or "the value is unknown"))
+            return Estimate.unknown(name + (estimate.reason or "the value is not a number"))
     return None
 
 
-def _ends(estimate: Estimate) -> Ends:
+def _value(estimate: Estimate) -> float:
+    assert estimate.value is not None
+    return estimate.value
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
     return (
         -math.inf if estimate.low is None else estimate.low,
         math.inf if estimate.high is None else estimate.high,

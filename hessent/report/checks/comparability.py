@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from hessent.estimate import Estimate
 from hessent.report.checks import changes
 from hessent.report.checks.judged_spectrum import JudgedSpectrum
 from hessent.report.checks.rules import Rule
 
-# Measures that depend on how they were measured: on a threshold τ that follows the noise of the products, or on the
-# number of steps.  Two measurements of one matrix need not mean the same number.
-_OF_THE_MEASUREMENT = frozenset(
-    {"positive_ratio", "negative_ratio", "zero_ratio", "condition_damped", "condition_lower_ritz"}
-)
+if TYPE_CHECKING:
+    from hessent.measures.difference import Difference
+
+# Measures that are a function of the gap have its chance.
+_BUDGET_OF = {"entropy": "entropy_gap"}
 
 
 class Comparison:
@@ -27,6 +31,7 @@ class Comparison:
 
     def __init__(self, run: JudgedSpectrum, baseline: JudgedSpectrum, *, population: bool = False) -> None:
         self._run, self._baseline, self._population = run, baseline, population
+        self._differences: dict[str, Mapping[str, Difference]] = {}
 
     @property
     def obstacles(self) -> list[str]:
@@ -80,24 +85,61 @@ class Comparison:
             interval_of(spectrum.blocks[block].measures[rule.measure], population=self._population)
             for spectrum in (self._run, self._baseline)
         )
-        kind = rule.bound.kind
-        if mine.value is not None and theirs.value is not None and self._has_same_truth(rule.measure, block):
-            return changes.unchanged(kind.quantity), theirs, True
-        if kind.quantity == "ratio":
-            return changes.ratio(mine, theirs, rule.measure), theirs, False
-        find = changes.relative_increase if rule.bound.relative else changes.increase
-        found = find(mine, theirs, rule.measure)
-        return (found if kind.quantity == "increase" else changes.opposite(found)), theirs, False
+        kind, relative = rule.bound.kind, rule.bound.relative
+        if self._is_itself(block, rule.measure):
+            return changes.unchanged(kind), theirs, True
+        difference = self._paired(block, rule.measure)
+        if difference is not None:
+            found = changes.of_paired(kind, relative, difference, theirs)
+            if found is not None:
+                return found, theirs, True
+        shares = self._share(self._run, block, rule.measure), self._share(self._baseline, block, rule.measure)
+        return changes.change(kind, relative, mine, theirs, shares), theirs, False
 
-    def _has_same_truth(self, measure: str, block: str) -> bool:
-        """Whether both are measurements of one and the same number."""
+    def _is_itself(self, block: str, measure: str) -> bool:
+        """Whether run and baseline are the same numbers, measured on the same weights and samples."""
         run, other = self._run, self._baseline
         if run.checkpoint_sha256 != other.checkpoint_sha256 or run.data_sha256 != other.data_sha256:
             return False
-        mine, theirs = run.blocks[block], other.blocks[block]
-        if mine.size != theirs.size or run.arch != other.arch:
-            return False
-        return measure not in _OF_THE_MEASUREMENT or mine.measures[measure] == theirs.measures[measure]
+        mine, theirs = (
+            interval_of(spectrum.blocks[block].measures[measure], population=self._population)
+            for spectrum in (run, other)
+        )
+        numbers = ((one.value, one.low, one.high) for one in (mine, theirs))
+        return mine.value is not None and next(numbers) == next(numbers)
+
+    def _paired(self, block: str, measure: str) -> Estimate | None:
+        """Return the difference probe by probe, where the coefficients of both are at hand and it tells more."""
+        run, other = self._run, self._baseline
+        if run.spectrum is None or other.spectrum is None:
+            return None
+        from hessent.measures.paired import differences
+
+        if block not in self._differences:
+            self._differences[block] = differences(
+                run.spectrum.block(block),
+                other.spectrum.block(block),
+                same_seed=run.seed == other.seed,
+                same_samples=run.data_sha256 == other.data_sha256,
+                known=(run.blocks[block].measures, other.blocks[block].measures),
+            )
+        found = self._differences[block][measure]
+        if found.value is None or not found.paired:
+            return None
+        return found.population if self._population else found.estimate
+
+    def _share(self, spectrum: JudgedSpectrum, block: str, measure: str) -> float:
+        """Return the share of a half-width that is chance: of the probes, and for the population of the samples."""
+        judged = spectrum.blocks[block]
+        own = interval_of(judged.measures[measure], population=self._population)
+        if own.value is None or own.low is None or own.high is None:
+            return 0.0
+        budget = judged.budget.get(_BUDGET_OF.get(measure, measure), {})
+        chance = budget.get("probes") or 0.0
+        if self._population:
+            chance = math.hypot(chance, budget.get("data") or 0.0)
+        distance = max(own.value - own.low, own.high - own.value)
+        return min(chance / distance, 1.0) if distance > 0.0 else 0.0
 
     def _size_there(self, name: str) -> int | None:
         block = self._baseline.blocks.get(name)

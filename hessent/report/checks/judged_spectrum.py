@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from hessent.report.selection import SpectrumEntry
     from hessent.spectra.model import Spectrum
 
+Budget = Mapping[str, Mapping[str, float | None]]
+
 DOCUMENTS = ("hessent.summary/1", "hessent.baseline/1")
 _PART = "units"  # the setting that tells of a part of a run
 _MOST_PROBLEMS = 12
@@ -33,11 +35,17 @@ class JudgedBlock:
 
     size: int
     derive: Callable[[], Mapping[str, Estimate]]
+    derive_budget: Callable[[], Budget] = dict
 
     @cached_property
     def measures(self) -> Mapping[str, Estimate]:
         """All measures by name, at Rényi order 1."""
         return self.derive()
+
+    @cached_property
+    def budget(self) -> Budget:
+        """Half-widths by measure and origin, as far as they are known."""
+        return self.derive_budget()
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,11 @@ def judged_entry(entry: SpectrumEntry) -> JudgedSpectrum:
     spectrum = entry.spectrum
     part = spectrum.settings.get(_PART)
     blocks = {
-        block.name: JudgedBlock(block.size, lambda block=block: entry.measures_of(block, 1.0))  # type: ignore[misc]
+        block.name: JudgedBlock(
+            block.size,
+            lambda block=block: entry.measures_of(block, 1.0),  # type: ignore[misc]
+            lambda block=block: entry.budget_of(block, 1.0),  # type: ignore[misc]
+        )
         for block in spectrum.blocks
     }
     return JudgedSpectrum(
@@ -188,7 +200,8 @@ def _judged_object(entry: Members, where: str) -> JudgedSpectrum:
         name, measures = block.text("name"), block.object("measures")
         if name in blocks:
             entry.problems.append(f"{block.path} has the name {shown(name)} a second time")
-        blocks[name] = _judged_block(block.whole("size") or 0, measures, of_order_one)
+        budget = block.object("budget") if "budget" in block else None
+        blocks[name] = _judged_block(block.whole("size") or 0, measures, budget, of_order_one)
     return JudgedSpectrum(
         file=where,
         blocks=blocks,
@@ -210,7 +223,12 @@ def _judged_object(entry: Members, where: str) -> JudgedSpectrum:
 _OF_ORDER_ALPHA = ("entropy", "entropy_gap", "effective_rank")
 
 
-def _judged_block(size: int, measures: Members, of_order_one: bool) -> JudgedBlock:
+# What of the half-widths is chance: the probes', and for the population the samples'.
+SPLIT = ("trace", "abs_trace", "entropy_gap")
+CHANCE = ("probes", "data")
+
+
+def _judged_block(size: int, measures: Members, budget: Members | None, of_order_one: bool) -> JudgedBlock:
     estimates = {}
     for name in measures_with_columns():
         if name not in measures:
@@ -219,4 +237,9 @@ def _judged_block(size: int, measures: Members, of_order_one: bool) -> JudgedBlo
             estimates[name] = Estimate.unknown("the file holds it at another Rényi order than 1")
         else:
             estimates[name] = measures.estimate(name)
-    return JudgedBlock(size, lambda: estimates)
+    parts: dict[str, dict[str, float | None]] = {}
+    for name in SPLIT:
+        if budget is not None and name in budget and (of_order_one or name not in _OF_ORDER_ALPHA):
+            split = budget.object(name)
+            parts[name] = {origin: split.number(origin, least=0.0) for origin in CHANCE}
+    return JudgedBlock(size, lambda: estimates, lambda: parts)

@@ -61,7 +61,7 @@ class Members:
             return 0
         return value
 
-    def number(self, key: str) -> float | None:
+    def number(self, key: str, *, least: float = -math.inf) -> float | None:
         """Return a member that must be a finite number or null."""
         value = self._members.get(key)
         if value is None:
@@ -73,6 +73,8 @@ class Members:
         if not math.isfinite(number):
             self._note(f"/{key}", f"is {shown(value)}, not a finite number")
             return None
+        if number < least:
+            self._note(f"/{key}", f"is {shown(value)}, below {least:g}")
         return number
 
     def truth(self, key: str) -> bool:

@@ -113,8 +113,9 @@ def _notes(report: CheckReport) -> list[str]:
     if report.baselines:
         paired = {result.paired for result in report.results if result.paired is not None}
         if paired == {True}:
-            notes.append("change: its interval is paired with the baseline's.")
+            notes.append("change: its own interval, run and baseline compared probe by probe.")
         elif paired:
-            some = "where both are not of the same weights, " if True in paired else ""
-            notes.append(f"change: {some}unpaired, so that the errors of run and baseline both count in full.")
+            unpaired = sum(result.paired is False for result in report.results)
+            some = f"in {unpaired:,} rows " if True in paired else ""
+            notes.append(f"change: {some}unpaired, made of the intervals of run and baseline.")
     return notes
