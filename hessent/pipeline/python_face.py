@@ -16,7 +16,7 @@ from hessent.curvature.containers import map_tensors, num_samples
 from hessent.curvature.engine import BlockOperator, HessianEngine
 from hessent.curvature.problem import Problem
 from hessent.errors import UsageError, suggest
-from hessent.journal.journal import Journal
+from hessent.journal.journal import Journal, JournalGoneError
 from hessent.measures.measured_spectrum import MeasuredSpectrum
 from hessent.pipeline.accuracy import Accuracy
 from hessent.pipeline.journalled_units import choices_of, run_kept
@@ -28,6 +28,7 @@ from hessent.pipeline.settled import Settled
 from hessent.pipeline.units import SettledOtherwiseError
 from hessent.pipeline.vector_places import overflow_for
 from hessent.pipeline.versions import library_versions
+from hessent.spectra.hdf5_reader import load
 from hessent.spectra.model import CheckpointInfo, DataInfo
 
 _GRAPH_SHARE = 0.7
@@ -167,6 +168,8 @@ def spectrum(
         return _into_file(asked, Path(out), watching)
     except SettledOtherwiseError:
         return _into_file(asked, Path(out), watching)  # with the choices of the process that was first
+    except JournalGoneError:
+        return MeasuredSpectrum.of(load(out))  # another process that shares the blocks has finished
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hessent.errors import SpectrumFileError, UsageError
+from hessent.errors import HessentError, SpectrumFileError, UsageError
+from hessent.journal.folder import SUFFIX
 from hessent.journal.journal import Journal, JournalGoneError
 from hessent.pipeline.journalled_units import choices_of, run_kept
 from hessent.pipeline.measure import Measurement
@@ -93,15 +95,16 @@ def _run(request: SpectrumRequest, observer: Observer, *, force: bool) -> Outcom
     if not force:
         existing = _finished(request, prepared, settings)
         if existing is not None:
+            # A process that was killed after the file was written has left its journal.
+            if target.with_name(target.name + SUFFIX).exists():
+                with contextlib.suppress(HessentError), _journal(request, prepared, settings) as journal:
+                    journal.discard()
             return existing
     measurement = measurement_for(request, prepared)
     recorder = Recorder(
         observer, lambda: measurement.spectrum(prepared.checkpoint, prepared.data, settings), target
     )
-    journal = Journal.open(
-        target, _identity(request, prepared, settings), force=force, shown_as=str(request.out or target)
-    )
-    with journal:
+    with _journal(request, prepared, settings, force=force) as journal:
         if not force:
             # Another process may have finished, and taken its journal away, since we looked.
             existing = _finished(request, prepared, settings)
@@ -110,6 +113,17 @@ def _run(request: SpectrumRequest, observer: Observer, *, force: bool) -> Outcom
                 return existing
         spectrum = run_kept(measurement, journal, recorder, max_time=request.max_time, settled=settled)
     return Outcome(spectrum, target, computed=True)
+
+
+def _journal(
+    request: SpectrumRequest, prepared: Prepared, settings: Mapping[str, Any], *, force: bool = False
+) -> Journal:
+    return Journal.open(
+        request.output,
+        _identity(request, prepared, settings),
+        force=force,
+        shown_as=str(request.out or request.output),
+    )
 
 
 def _finished(request: SpectrumRequest, prepared: Prepared, settings: Mapping[str, Any]) -> Outcome | None:

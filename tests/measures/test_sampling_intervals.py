@@ -59,7 +59,7 @@ def abs_log(x):
     return np.abs(x) * np.log(np.abs(x))
 
 
-@pytest.mark.parametrize(("steps", "factor"), [(20, 1.5), (40, 1.5), (100, 1.0)])
+@pytest.mark.parametrize(("steps", "factor"), [(20, 2.5), (40, 2.5), (100, 2.5)])
 @pytest.mark.parametrize("probes", [2, 4])
 def test_an_interval_is_t_times_the_jackknife_error_plus_the_truncation(steps, factor, probes):
     block = sampled_block(bulk(), probes=probes, steps=steps, deflated=5)

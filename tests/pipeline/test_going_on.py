@@ -199,3 +199,14 @@ def test_a_damaged_state_is_computed_again_and_told(checkpoint):
     outcome = run_spectrum(asked, observer)
     assert any("computed again" in note for note in observer.notes)
     assert outcome.path.read_bytes() == whole.path.read_bytes()
+
+
+def test_a_journal_that_outlived_its_run_goes_with_the_next_command(checkpoint, monkeypatch):
+    asked = request_for(checkpoint, "run.spectrum.h5")
+    with monkeypatch.context() as patch:
+        patch.setattr("hessent.journal.journal.Journal.discard", lambda journal: [])  # killed just before it
+        run_spectrum(asked, Silent())
+    left = checkpoint.with_name("run.spectrum.h5.partial")
+    assert left.is_dir()
+    assert run_spectrum(asked, Silent()).computed is False
+    assert not left.exists()
