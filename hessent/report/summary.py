@@ -38,6 +38,7 @@ from hessent.report.population import population_table
 from hessent.report.selection import MeasuredBlock, Selection, SpectrumEntry, select_blocks
 from hessent.report.settings import shown_settings
 from hessent.report.tables import Cell, Column, Flag, Table, without_empty_columns
+from hessent.spectra.merging import part_of
 from hessent.spectra.model import Spectrum
 
 _FLAGS = (
@@ -137,8 +138,11 @@ def _facts(spectrum: Spectrum, file: str) -> tuple[tuple[str, str], ...]:
     if data.synthetic:
         samples += " · SYNTHETIC: made-up data, so these numbers say nothing about a real task"
     matrix = f"{spectrum.curvature} of the mean loss · {spectrum.loss.name} = {format_number(spectrum.loss.value)}"
-    if not spectrum.complete:
-        matrix += " · INCOMPLETE: the run was stopped; the same command measures anew"
+    part = part_of(spectrum)
+    if part is not None:
+        matrix += f" · INCOMPLETE: part {part} of the blocks; hessent merge joins the parts"
+    elif not spectrum.complete:
+        matrix += " · INCOMPLETE: the run was stopped; the same command goes on"
     return (
         ("spectrum", file),
         ("checkpoint", checkpoint.path),

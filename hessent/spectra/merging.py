@@ -59,6 +59,12 @@ def merge(parts: Mapping[str, Spectrum]) -> Spectrum:
     )
 
 
+def part_of(spectrum: Spectrum) -> str | None:
+    """Return which part of a run a file is, as `1 of 3`; None for a file that is no part."""
+    told: Any = spectrum.settings.get(PART)
+    return f"{told['part']} of {told['of']}" if _is_part(told) else None
+
+
 def _own_problems(name: str, part: Spectrum) -> list[str]:
     """What is wrong with one file alone."""
     told: Any = part.settings.get(PART)

@@ -148,6 +148,8 @@ def test_parts_merged_are_the_bytes_of_one_process(checkpoint, capsys):
             assert "stopped early" in capsys.readouterr().err
             outcome = run_spectrum(asked, Silent())
         assert not outcome.spectrum.complete  # a part is not the whole
+        assert main(["summary", str(outcome.path)]) == 0
+        assert f"INCOMPLETE: part {number} of 3 of the blocks" in capsys.readouterr().out
         assert run_spectrum(asked, Silent()).computed is False
         files.append(str(outcome.path))
     assert {b.name for f in files for b in load(f).blocks} == {b.name for b in whole.spectrum.blocks}
