@@ -6,6 +6,7 @@ The time is measured, not guessed: one product with every block, times the produ
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Sequence
 
@@ -21,7 +22,7 @@ from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.request import SpectrumRequest
 from hessent.pipeline.spectrum_run import measurement_for
 from hessent.pipeline.vector_places import PlannedVectors, bytes_of_all_steps
-from hessent.report.preflight import ExpectedMemory, PlannedBlock, Preflight
+from hessent.report.preflight import ExpectedMemory, PlannedBlock, Preflight, size_text
 
 
 def preflight(request: SpectrumRequest, observer: Observer) -> Preflight:
@@ -142,7 +143,16 @@ def _memory(measurement: Measurement, prepared: Prepared, blocks: Sequence[Plann
         host=sum(block.host_bytes for block in blocks),
         file=in_file,
         folder=measurement.settings.overflow.folder if in_file > 0 else None,
+        journal=sum(block.basis_bytes + block.host_bytes + block.file_bytes for block in sampled)
+        + at_once([0, *(_column_bytes(measurement, block.size) for block in blocks if block.method == "exact")]),
     )
+
+
+def _column_bytes(measurement: Measurement, size: int) -> int:
+    """Bytes of the columns of a block formed whole, and of its data groups' ones."""
+    items = measurement.engine.group_items
+    groups = 0 if items is None else len(items)
+    return size**2 * (8 + groups * measurement.problem.dtype.itemsize)
 
 
 def _graph_bytes(measurement: Measurement, prepared: Prepared) -> int:
@@ -162,6 +172,11 @@ def _problems(request: SpectrumRequest, prepared: Prepared, memory: ExpectedMemo
     if prepared.data.synthetic:
         found.append("the data is synthetic: the numbers will say nothing about the trained model")
     folder = request.output.parent
+    if folder.is_dir() and memory.journal + memory.file > shutil.disk_usage(folder).free:
+        found.append(
+            f"{size_text(memory.journal + memory.file)} are expected on the disk of '{folder}', which has "
+            f"{size_text(shutil.disk_usage(folder).free)} free; -o FILE.spectrum.h5 on a larger one"
+        )
     if not os.access(folder, os.W_OK):
         found.append(f"'{folder}' does not exist or is not writable; -o FILE.spectrum.h5 puts the result elsewhere")
     return tuple(found)

@@ -1,7 +1,7 @@
 """Where the vectors of a run go that do not fit in `--memory`: host memory beside a GPU, then a file.
 
-The file is made beside the output, else in the folder for temporary files, and takes half of what is free on that
-disk at most.  A folder that lies in memory itself is passed over: nothing would be gained.
+The file is made beside the output, else in the folder for temporary files, and takes three tenths of what is free on
+that disk at most.  A folder that lies in memory itself is passed over: nothing would be gained.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hessent.report.preflight import size_text
 # Vectors in float64 that a step takes for every column while it lasts: the column as it is asked for and the sum of
 # its products, then the image, what is left of it and the factors of that.
 _OF_A_STEP = 8
-_SHARE = 0.5  # of the free disk: results and other programs need some too
+_SHARE = 0.3  # of the free disk: the journal holds the vectors a second time, and others need some too
 _IN_MEMORY = ("tmpfs", "ramfs")
 
 

@@ -51,6 +51,8 @@ class ExpectedMemory:
         Further vectors in host memory beside a GPU, and in a file.
     folder : str or None
         Where that file is made.
+    journal : int
+        On the disk, beside the result: what an interrupted run goes on from.
     """
 
     graphs: int
@@ -60,6 +62,7 @@ class ExpectedMemory:
     host: int = 0
     file: int = 0
     folder: str | None = None
+    journal: int = 0
 
     @property
     def total(self) -> int:
@@ -125,6 +128,7 @@ def preflight_table(plan: Preflight) -> Table:
         ("memory", _parts(plan)),
         ("allowed", f"{size_text(plan.memory_available)} for gradient graphs and vectors"),
         ("output", plan.output),
+        ("on disk", f"up to {size_text(plan.memory_expected.journal)} in {plan.output}.partial, while it runs"),
     ]
     facts += [("in the way", problem) for problem in plan.problems]
     return Table(
@@ -230,6 +234,7 @@ def preflight_document(plan: Preflight) -> dict[str, Any]:
             "available": plan.memory_available,
             "host": plan.memory_expected.host,
             "file": plan.memory_expected.file,
+            "journal": plan.memory_expected.journal,
             "folder": plan.memory_expected.folder,
         },
         "problems": list(plan.problems),

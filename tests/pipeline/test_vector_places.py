@@ -46,12 +46,12 @@ def run(capsys, *words):
 
 
 @pytest.mark.usefixtures("on_disk")
-def test_the_file_goes_beside_the_output_and_takes_half_of_the_free_disk(tmp_path, monkeypatch):
+def test_the_file_goes_beside_the_output_and_takes_three_tenths_of_the_free_disk(tmp_path, monkeypatch):
     free = 1000
     monkeypatch.setattr(vector_places.shutil, "disk_usage", lambda folder: type("usage", (), {"free": free}))
-    assert overflow_for(CPU, tmp_path / "a.spectrum.h5") == Overflow(0, 500, str(tmp_path))
+    assert overflow_for(CPU, tmp_path / "a.spectrum.h5") == Overflow(0, 300, str(tmp_path))
     for output in (None, tmp_path / "nowhere" / "a.spectrum.h5"):
-        assert overflow_for(CPU, output) == Overflow(0, 500, tempfile.gettempdir())
+        assert overflow_for(CPU, output) == Overflow(0, 300, tempfile.gettempdir())
 
 
 def test_a_folder_in_memory_is_passed_over(tmp_path, monkeypatch):
@@ -123,6 +123,8 @@ def test_a_dry_run_says_what_goes_to_the_file(capsys):
     room = 0.3 * document["memory"]["available"]
     assert 0.5 * room <= document["memory"]["basis"] <= room
     assert document["memory"]["folder"] == str(trained_mlp().parent)
+    kept = sum(block["basis_bytes"] + block["file_bytes"] for block in document["blocks"])
+    assert document["memory"]["journal"] == kept
     for block in document["blocks"]:
         assert (
             block["basis_bytes"] + block["file_bytes"]
