@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hessent.pipeline.python_face import operator, spectrum
     from hessent.report.checks.gate import check
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = ["Estimate", "MeasuredSpectrum", "Problem", "__version__", "check", "load", "operator", "spectrum"]
 
 _HOMES = {

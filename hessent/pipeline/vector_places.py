@@ -1,7 +1,7 @@
 """Where the vectors of a run go that do not fit in `--memory`: host memory beside a GPU, then a file.
 
-The file is made beside the output, else in the folder for temporary files, and takes three tenths of what is free on
-that disk at most.  A folder that lies in memory itself is passed over: nothing would be gained.
+The file is made beside the output, else in the folder for temporary files, and takes three tenths of what is free
+on that disk at most.  A folder that lies in memory itself is passed over: nothing would be gained.
 """
 
 from __future__ import annotations
