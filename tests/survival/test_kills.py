@@ -18,7 +18,7 @@ class Pace:
         self.whole = Command(folder / "whole.spectrum.h5", *QUICK)
         whole = seconds_of(self.whole)
         start = seconds_of(self.whole)  # typed again it only reads its file
-        self.longest = start + (whole - start) / 3
+        self.longest = start + (whole - start) / 6
 
     def killed_to_its_end(self, command: Command, moments: random.Random, most: int) -> int:
         """Kill a measurement again and again, so many times at most, until it ends; return the number of kills."""
