@@ -207,7 +207,7 @@ def test_a_document_of_several_spectra_is_judged_at_its_latest_step():
     ("changes", "message"),
     [
         ({"complete": False}, "INCOMPLETE"),
-        ({"settings": {"units": {"part": 1, "of": 3, "done": True, "blocks": []}}}, "part 1/3"),
+        ({"settings": {"units": {"part": 1, "of": 3, "done": True, "blocks": []}}}, "part 1 of 3"),
     ],
 )
 def test_a_run_of_which_something_is_missing_is_refused_as_run_and_as_baseline(changes, message):

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Budget = Mapping[str, Mapping[str, float | None]]
 
 DOCUMENTS = ("hessent.summary/1", "hessent.baseline/1")
-_PART = "units"  # the setting that tells of a part of a run
 _MOST_PROBLEMS = 12
 
 
@@ -73,7 +72,7 @@ class JudgedSpectrum:
     complete : bool
         Whether all blocks of the run were measured to the end.
     part : str or None
-        "I/N" for one part of a split run.
+        "I of N" for one part of a split run.
     synthetic : bool
         Whether the data is made up.
     spectrum : Spectrum or None
@@ -100,8 +99,9 @@ class JudgedSpectrum:
 
 def judged_entry(entry: SpectrumEntry) -> JudgedSpectrum:
     """Return what a check knows of a spectrum in memory or in a file."""
+    from hessent.spectra.merging import part_of  # NumPy with it, which a document does without
+
     spectrum = entry.spectrum
-    part = spectrum.settings.get(_PART)
     blocks = {
         block.name: JudgedBlock(
             block.size,
@@ -124,7 +124,7 @@ def judged_entry(entry: SpectrumEntry) -> JudgedSpectrum:
         step=spectrum.checkpoint.step,
         progress=spectrum.checkpoint.progress,
         complete=spectrum.complete,
-        part=f"{part['part']}/{part['of']}" if part else None,
+        part=part_of(spectrum),
         synthetic=spectrum.data.synthetic,
         spectrum=spectrum,
     )

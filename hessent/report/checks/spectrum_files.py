@@ -42,6 +42,24 @@ def read_run(path: str, step: int | None = None) -> JudgedSpectrum:
     return latest(_read_file(path), path, step)
 
 
+def read_every(path: str) -> list[JudgedSpectrum]:
+    """Return every spectrum of what `path` holds.
+
+    Parameters
+    ----------
+    path : str
+        See `read_run`.
+
+    Raises
+    ------
+    SpectrumFileError
+        If one cannot be read, or there is none.
+    """
+    if not os.path.isdir(path):
+        return _read_file(path)
+    return [run for name in _some_spectra_in(path) for run in _read_file(os.path.join(path, name))]
+
+
 def latest(found: list[JudgedSpectrum], where: str, step: int | None = None) -> JudgedSpectrum:
     """Return the latest step, or the one asked for; two candidates are never chosen between by chance.
 
@@ -106,14 +124,7 @@ def _begins_as_json(path: str) -> bool:
 
 
 def _read_folder(folder: str, step: int | None) -> JudgedSpectrum:
-    names = _spectra_in(folder)
-    if not names:
-        raise SpectrumFileError(
-            "no spectra in this folder",
-            where=folder,
-            expected="files *.spectrum.h5, or summaries *.json",
-            fix="hessent spectrum CHECKPOINT --arch ARCH for the checkpoints in it",
-        )
+    names = _some_spectra_in(folder)
     # Opening a file takes a moment, so where all names end in a step only the one that is meant is opened.
     numbers = {name: int(match[1]) for name in names if (match := _STEP.search(_stem(name)))}
     if len(numbers) == len(names) == len(set(numbers.values())):
@@ -130,6 +141,19 @@ def _read_folder(folder: str, step: int | None) -> JudgedSpectrum:
 
 def _stem(name: str) -> str:
     return name.removesuffix(_JSON).removesuffix(".h5")
+
+
+def _some_spectra_in(folder: str) -> list[str]:
+    """Return what `_spectra_in` does, at least one."""
+    names = _spectra_in(folder)
+    if not names:
+        raise SpectrumFileError(
+            "no spectra in this folder",
+            where=folder,
+            expected="files *.spectrum.h5, or summaries *.json",
+            fix="hessent spectrum CHECKPOINT --arch ARCH for the checkpoints in it",
+        )
+    return names
 
 
 def _spectra_in(folder: str) -> list[str]:
