@@ -38,6 +38,14 @@ class Chooser:
             getattr(self.request, name, None), getattr(self._metadata, name, None), self.config.get(name)
         )
 
+    def place(self, name: str) -> str:
+        """Return where a setting comes from, for messages."""
+        if getattr(self.request, name, None) is not None:
+            return f"--{name.replace('_', '-')}"
+        if getattr(self._metadata, name, None) is not None:
+            return f"{self.request.checkpoint}: metadata, {name}"
+        return f"[tool.hessent] {name}"
+
     @property
     def seed(self) -> int:
         """Seed of samples and probes; that in the metadata is of the training, and does not count."""

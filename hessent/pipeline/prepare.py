@@ -141,13 +141,17 @@ def _join(
     """Make the problem, on its device, with micro-batches that fit; return it with its stream and the memory."""
     device = choose_device(choose("device"))
     memory = available_memory(device) if allowed is None else allowed
-    problem = Problem(
-        weights.built.model,
-        first_known(choose("loss"), weights.built.default_loss),
-        stream,
-        device=device,
-        dtype=torch.float64 if choose("dtype") == "float64" else torch.float32,
-    )
+    try:
+        problem = Problem(
+            weights.built.model,
+            first_known(choose("loss"), weights.built.default_loss),
+            stream,
+            device=device,
+            dtype=torch.float64 if choose("dtype") == "float64" else torch.float32,
+        )
+    except UsageError as error:
+        error.where = error.where or choose.place("loss")  # of what a problem is made, only the loss is a name
+        raise
     few = problem.with_batches(stream.with_batch_size(min(_TRIED_SAMPLES, stream.num_samples)))
     _check_fit(few, stream, weights.built.name)
     batch_size = choose("batch_size") if settled is None else settled.batch_size

@@ -295,3 +295,15 @@ def test_a_non_finite_loss_is_exit_3(checkpoint, capsys):
     code, _, err = run(capsys, "spectrum", path)
     assert code == 3
     assert "micro-batch 0" in err
+
+
+def test_an_unknown_loss_is_told_with_the_place_that_names_it(checkpoint, capsys):
+    code, _, err = run(capsys, "spectrum", checkpoint, "--loss", "crossentropy")
+    assert code == 2
+    assert "--loss: unknown loss 'crossentropy'" in err
+    bare = checkpoint.with_name("bare.safetensors")
+    save_file(load_file(checkpoint), bare, metadata={"hessent.format": "1", "hessent.loss": "huberr"})
+    words = ("--arch", "mlp", "--arch-option", "activation=tanh", "--data", "digits", "--samples", "16")
+    code, _, err = run(capsys, "spectrum", bare, *words)
+    assert code == 2, err
+    assert "bare.safetensors: metadata, loss: unknown loss 'huberr'" in err
