@@ -9,8 +9,8 @@ p and q with middle m, in bits,
 the square root of their Jensen–Shannon divergence: a metric between 0 (the same profile) and 1 (no bin in common).
 
 An eigenvalue between the centres of two bins counts for both in proportion to how near they are in its logarithm,
-and near τ in part as zero, so that a profile moves smoothly with the matrix.  τ is the threshold of the ratios, each
-block's own: below it Gauss rules see a mass but not where it lies.
+and near τ in part as zero, so that a profile moves smoothly with the matrix.  τ is the threshold of the ratios,
+each block's own: below it Gauss rules see a mass but not where it lies.
 
 Profiles of random probes are noisy, and the distance of an operator to itself with other probes is not zero.  Its
 root mean square follows from the profiles without each probe (jackknife):

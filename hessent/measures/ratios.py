@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from hessent.estimate import Estimate
 from hessent.measures.beta_law import counts_beyond
-from hessent.measures.functionals import ONLY_TRACE, extremes, only_trace, scale_of
+from hessent.measures.functionals import JOINT_SAMPLING, ONLY_TRACE, extremes, only_trace, scale_of
 from hessent.measures.radau import mass_beyond
-from hessent.spectra.model import BlockSpectrum
+from hessent.measures.replicates import Replicates
+from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns, ShorterSpectrum
 
 Float64Array = NDArray[np.float64]
 
@@ -94,6 +95,45 @@ def mean_enclosures(block: BlockSpectrum, tau_rel: float | None = None) -> dict[
     }
 
 
+def ratio_replicates(block: BlockSpectrum, tau_rel: float | None = None) -> dict[str, Replicates]:
+    """Return the middles of the three ratios' enclosures, with and without each probe, and after fewer steps.
+
+    Only of blocks whose probes share a Krylov space, for no other shows what fewer steps would have given.  What
+    follows from them is no enclosure: over the ratio itself it would promise too much, but between two runs most
+    of what it does not see is the same.  Half an eigenvalue is added, for one that crosses τ between two nodes.
+    """
+    if not block.shorter or block.outliers is None or block.probes is None:
+        return {}
+    threshold = tau(block, tau_rel)
+    whole, *cuts = [
+        _middles(block.size, part.outliers, part.probes, threshold)
+        for part in (ShorterSpectrum(block.outliers, block.probes), *block.shorter)
+    ]
+    count, total = len(whole), whole.sum(axis=0)
+    left_out = (total - whole) / (count - 1) if count > 1 else np.zeros((0, 3))
+    value, cut = total / count, np.array([middles.mean(axis=0) for middles in cuts])
+    return {
+        name: Replicates(
+            float(value[j]), left_out[:, j], cut[:, j], np.zeros(0), 0.0, 1.0, JOINT_SAMPLING, 0.5 / block.size
+        )
+        for j, name in enumerate(("positive_ratio", "negative_ratio", "zero_ratio"))
+    }
+
+
+def _middles(size: int, outliers: Outliers, probes: ProbeRuns, threshold: float) -> Float64Array:
+    """What each probe tells of the three ratios: the middle of its enclosure, outliers counted. Shape (p, 3)."""
+    dimension = size - len(outliers.values)
+    above, below = (
+        (
+            (sign * outliers.values > threshold).sum()
+            + dimension * _probe_masses(probes, threshold, sign).mean(axis=1)
+        )
+        / size
+        for sign in (1.0, -1.0)
+    )
+    return np.column_stack([above, below, 1.0 - above - below])
+
+
 def _outliers(block: BlockSpectrum, threshold: float, *, sign: float) -> int:
     """Number of deflated pairs with sign·λ > τ."""
     return 0 if block.outliers is None else int((sign * block.outliers.values > threshold).sum())
@@ -102,12 +142,14 @@ def _outliers(block: BlockSpectrum, threshold: float, *, sign: float) -> int:
 def _masses(block: BlockSpectrum, threshold: float, *, sign: float) -> Float64Array:
     """Bounds on the mass at sign·λ > τ in the complement, averaged over the probes. Shape (2,)."""
     assert block.probes is not None
-    betas = np.column_stack([block.probes.betas, block.probes.last_betas])
-    masses = [
-        mass_beyond(sign * alphas, b, threshold) for alphas, b in zip(block.probes.alphas, betas, strict=True)
-    ]
-    mean: Float64Array = np.mean(masses, axis=0)
+    mean: Float64Array = _probe_masses(block.probes, threshold, sign).mean(axis=0)
     return mean
+
+
+def _probe_masses(probes: ProbeRuns, threshold: float, sign: float) -> Float64Array:
+    """Bounds on each probe's mass at sign·λ > τ. Shape (p, 2)."""
+    betas = np.column_stack([probes.betas, probes.last_betas])
+    return np.array([mass_beyond(sign * a, b, threshold) for a, b in zip(probes.alphas, betas, strict=True)])
 
 
 def _bracket(block: BlockSpectrum, masses: Float64Array, outliers: int) -> Estimate:

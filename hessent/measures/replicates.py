@@ -98,7 +98,9 @@ class Replicates:
         After other steps the truncations are not comparable: then both count in full.
         """
         comparable = same_steps and len(self.cut) == len(other.cut) and len(self.sides) == len(other.sides)
-        apart = 0.0 if comparable else self.spread().quadrature + other.spread().quadrature
+        apart = self.truncation + other.truncation
+        if not comparable:
+            apart = self.spread().quadrature + other.spread().quadrature
         return Replicates(
             value=self.value - other.value,
             left_out=self.left_out - other.left_out,

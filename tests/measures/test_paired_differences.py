@@ -13,7 +13,7 @@ from small_matrices import MatrixOperator as Matrix
 from hessent.estimate import Estimate
 from hessent.measures.difference import unpaired_difference
 from hessent.measures.paired import difference, differences
-from hessent.measures.registry import compute_measures, measure_names
+from hessent.measures.registry import compute_measures, measure_names, tau
 from hessent.measures.trace import abs_trace_spread
 from hessent.spectra.model import BlockSpectrum, ProbeRuns
 
@@ -69,7 +69,20 @@ def grouped_pair(seed=0, items=ITEMS):
     return second, first
 
 
+def joint_pair():
+    """Two near operators whose probes share a Krylov space, with ratios that are brackets."""
+    rng = np.random.default_rng(2)
+    basis = np.linalg.qr(rng.standard_normal((160, 160)))[0]
+    matrices = [(basis * values) @ basis.T for values in (_NEAR_BULK, _BULK)]
+    return tuple(
+        solve(Matrix((matrix + matrix.T) / 2), seed=1, max_matvecs=60, rtol=0.0).spectrum for matrix in matrices
+    )
+
+
+_BULK = np.r_[np.geomspace(20, 5, 6), np.random.default_rng(1).standard_normal(154)]
+_NEAR_BULK = _BULK + 0.01 * np.random.default_rng(2).random(160)
 PAIRS = {
+    "joint": joint_pair,
     "near": sampled_pair,
     "unrelated": lambda: (sampled_block(network_like(60), seed=3), sampled_block(np.linspace(-1, 4, 60), seed=3)),
     "other steps": lambda: (sampled_pair(12)[0], sampled_pair(9)[1]),
@@ -221,9 +234,22 @@ def test_brackets_and_residuals_add_up_where_sampling_errors_do_not():
     assert (top.low, top.high) == (pytest.approx(0.8), pytest.approx(1.3))
     own, other = compute_measures(run)["positive_ratio"], compute_measures(reference)["positive_ratio"]
     ratio = found["positive_ratio"]
+    assert ratio.half_width > 0.0
     assert own.low - other.high <= ratio.low <= ratio.value <= ratio.high <= own.high - other.low
     assert not ratio.paired
     assert ratio.reason
+
+
+def test_ratios_are_paired_by_their_middles_where_the_probes_share_a_space():
+    run, reference = joint_pair()
+    found, apart = (
+        differences(run, reference, same_seed=same_seed, same_samples=True) for same_seed in (True, False)
+    )
+    for name in ("positive_ratio", "negative_ratio", "zero_ratio"):
+        assert found[name].paired
+        assert 0.0 < found[name].half_width < 0.5 * apart[name].half_width
+        truth = shares_beyond(run, _NEAR_BULK)[name] - shares_beyond(reference, _BULK)[name]
+        assert found[name].low <= truth <= found[name].high
 
 
 def test_a_difference_of_lower_bounds_is_not_passed_off_as_a_bound():
@@ -306,6 +332,12 @@ def unrelated_operators(size, step):
     basis = np.linalg.qr(rng.standard_normal((size, size)))[0]
     second = (basis * first.eigenvalues) @ basis.T
     return Matrix((second + second.T) / 2), first
+
+
+def shares_beyond(block, values):
+    threshold = tau(block)
+    above, below = float((values > threshold).mean()), float((values < -threshold).mean())
+    return {"positive_ratio": above, "negative_ratio": below, "zero_ratio": 1.0 - above - below}
 
 
 def truths(values):
