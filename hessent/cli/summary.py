@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hessent.cli.options import (
+    SHOWN,
     Alpha,
     Blocks,
     Debug,
@@ -27,6 +28,10 @@ def command(
     block: Blocks = None,
     sort: Sort = None,
     alpha: Alpha = 1.0,
+    density: Annotated[
+        bool,
+        typer.Option("--density", help="Draw each block's spectral density instead.", rich_help_panel=SHOWN),
+    ] = False,
     output_format: Format = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -36,7 +41,13 @@ def command(
 
     Measures at any Rényi order follow from the stored coefficients: no model, no data, no torch.
     """
+    from rich.text import Text
+
+    from hessent.cli.console import results, terminal_width, write_lines
     from hessent.cli.output import emit
+    from hessent.errors import UsageError
+    from hessent.report.density_lines import density_lines
+    from hessent.report.names import printable
     from hessent.report.selection import SpectrumEntry
     from hessent.report.summary import summary_tables
     from hessent.report.summary_document import summary_document
@@ -44,8 +55,17 @@ def command(
 
     chosen = choose_format(output_format, as_json)
     selection = choose_selection(measure, block, sort, alpha, every_measure=chosen is OutputFormat.CSV)
+    if density and chosen is not OutputFormat.TABLE:
+        raise UsageError(
+            f"--density is drawn for people; there is none as {chosen}", fix="hessent plot for pictures"
+        )
     entries = [SpectrumEntry(file, *load_with_measures(file)) for file in files]
-    if chosen is OutputFormat.JSON:
+    if density:
+        console = results()
+        for number, entry in enumerate(entries):
+            lines = density_lines(entry, selection.blocks, terminal_width(console))
+            write_lines(console, [Text()] * bool(number) + [Text(printable(entry.file)), *lines])
+    elif chosen is OutputFormat.JSON:
         emit([], summary_document(entries, selection), chosen)
     else:
         emit([table for entry in entries for table in summary_tables(entry, selection)], {}, chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hessent import __version__
@@ -140,8 +140,27 @@ def select_blocks(entry: SpectrumEntry, selection: Selection) -> list[MeasuredBl
     UsageError
         If a glob matches no block.
     """
-    names = [block.name for block in entry.spectrum.blocks]
-    for pattern in selection.blocks:
+    chosen = [
+        MeasuredBlock(block, entry.measures_of(block, selection.alpha))
+        for block in blocks_named(entry, selection.blocks)
+    ]
+    if selection.sort is not None:
+        by = selection.sort
+        chosen.sort(key=lambda measured: -_sort_key(measured, by))
+    return chosen
+
+
+def blocks_named(entry: SpectrumEntry, patterns: Sequence[str]) -> list[BlockSpectrum]:
+    """Return the blocks whose name matches one of the globs, in the model's order; all where there is no glob.
+
+    Raises
+    ------
+    UsageError
+        If a glob matches no block.
+    """
+    blocks = entry.spectrum.blocks
+    names = [block.name for block in blocks]
+    for pattern in patterns:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
             near = suggest(pattern, names)
             raise UsageError(
@@ -149,15 +168,9 @@ def select_blocks(entry: SpectrumEntry, selection: Selection) -> list[MeasuredBl
                 where=entry.file,
                 expected=f"a glob for one of {len(names)} blocks: {', '.join(names[:8])}{', …' * (len(names) > 8)}",
             )
-    chosen = [
-        MeasuredBlock(block, entry.measures_of(block, selection.alpha))
-        for block in entry.spectrum.blocks
-        if not selection.blocks or any(fnmatch.fnmatchcase(block.name, pattern) for pattern in selection.blocks)
-    ]
-    if selection.sort is not None:
-        by = selection.sort
-        chosen.sort(key=lambda measured: -_sort_key(measured, by))
-    return chosen
+    if not patterns:
+        return list(blocks)
+    return [block for block in blocks if any(fnmatch.fnmatchcase(block.name, pattern) for pattern in patterns)]
 
 
 def _check_known(option: str, name: str, known: tuple[str, ...]) -> None:

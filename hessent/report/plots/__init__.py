@@ -1,0 +1,1 @@
+"""Pictures of spectra; matplotlib is loaded when one is drawn."""

@@ -1,0 +1,60 @@
+"""What a picture says in words: which checkpoint, how measured, and what spoils it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from hessent.report.names import printable
+from hessent.report.selection import SpectrumEntry
+from hessent.spectra.model import BlockSpectrum
+
+_LETTERS_PER_INCH = 17.0  # of small print: 7 points
+
+
+def file_label(entry: SpectrumEntry, entries: Sequence[SpectrumEntry]) -> str:
+    """Return the name of a file without its folder, or with it where that is needed to tell files apart."""
+    names = [PurePath(other.file).name for other in entries]
+    name = PurePath(entry.file).name
+    return printable(entry.file if names.count(name) > 1 else name)
+
+
+def provenance(entries: Sequence[SpectrumEntry]) -> str:
+    """Return one line on what was measured, with what a reader must know of it."""
+    first = entries[0].spectrum
+    words = [first.checkpoint.arch]
+    if len(entries) == 1 and first.checkpoint.step is not None:
+        words.append(f"step {first.checkpoint.step:,}")
+    words += [f"{first.curvature} of {first.loss.name}", f"{first.data.samples:,} samples of {first.data.name}"]
+    if any(entry.spectrum.data.synthetic for entry in entries):
+        words.append("SYNTHETIC DATA")
+    if not all(entry.spectrum.complete for entry in entries):
+        words.append("INCOMPLETE")
+    return printable(" · ".join(words))
+
+
+def how_measured(blocks: Sequence[BlockSpectrum]) -> str:
+    """Return whether a block was measured whole or sampled, once where it is the same in all files."""
+    return " | ".join(dict.fromkeys(_how(block) for block in blocks))
+
+
+def fitted(text: str, width: float) -> str:
+    """Break small print into lines that fit `width` inches."""
+    return "\n".join(textwrap.wrap(text, max(20, int(width * _LETTERS_PER_INCH)), break_long_words=False))
+
+
+def shortened(name: str, letters: int) -> str:
+    """Return a printable name of at most so many letters, its middle left out."""
+    name = printable(name)
+    if len(name) <= letters:
+        return name
+    tail = (letters - 1) // 2
+    return name[: letters - 1 - tail] + "…" + name[-tail:]
+
+
+def _how(block: BlockSpectrum) -> str:
+    if block.probes is None:
+        return "exact"
+    outliers = 0 if block.outliers is None else len(block.outliers.values)
+    return f"sampled {outliers}+{block.probes.num_probes}×{block.probes.num_steps}"
