@@ -18,17 +18,29 @@ if TYPE_CHECKING:
     from hessent.curvature.problem import Problem
     from hessent.estimate import Estimate
     from hessent.measures.measured_spectrum import MeasuredSpectrum, load
+    from hessent.pipeline.compared_runs import compare
     from hessent.pipeline.python_face import operator, spectrum
     from hessent.report.checks.gate import check
 
 __version__ = "0.4.0"
-__all__ = ["Estimate", "MeasuredSpectrum", "Problem", "__version__", "check", "load", "operator", "spectrum"]
+__all__ = [
+    "Estimate",
+    "MeasuredSpectrum",
+    "Problem",
+    "__version__",
+    "check",
+    "compare",
+    "load",
+    "operator",
+    "spectrum",
+]
 
 _HOMES = {
     "Estimate": "hessent.estimate",
     "MeasuredSpectrum": "hessent.measures.measured_spectrum",
     "Problem": "hessent.curvature.problem",
     "check": "hessent.report.checks.gate",
+    "compare": "hessent.pipeline.compared_runs",
     "load": "hessent.measures.measured_spectrum",
     "operator": "hessent.pipeline.python_face",
     "spectrum": "hessent.pipeline.python_face",

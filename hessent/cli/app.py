@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from hessent import __version__
-from hessent.cli import archs, check, data, inspect, merge, plot, spectrum, summary, train
+from hessent.cli import archs, check, compare, data, inspect, merge, plot, spectrum, summary, train
 from hessent.cli.options import Debug, Quiet
 
 MEASURE = "Measure"
@@ -27,6 +27,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("merge", merge.command, MEASURE),
     ("train", train.command, MEASURE),
     ("summary", summary.command, READ),
+    ("compare", compare.command, READ),
     ("check", check.command, READ),
     ("plot", plot.command, READ),
     ("inspect", inspect.command, LOOK),

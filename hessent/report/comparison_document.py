@@ -1,0 +1,80 @@
+"""The JSON document ``hessent.compare/1``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hessent.measures.registry import measure_names
+from hessent.report.comparison_blocks import heterogeneities
+
+if TYPE_CHECKING:
+    from hessent.report.checks.judged_spectrum import JudgedSpectrum
+    from hessent.report.comparison import Comparison, RunDifference
+
+SCHEMA = "hessent.compare/1"
+
+
+def comparison_document(comparison: Comparison) -> dict[str, Any]:
+    """Return the document of a comparison.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Runs side by side.
+
+    Returns
+    -------
+    dict
+        Valid against ``schemas/compare-1.json``; all measures of the blocks compared.
+    """
+    document: dict[str, Any] = {"schema": SCHEMA, "runs": []}
+    for index, run in enumerate(comparison.runs):
+        used = [own for row in comparison.rows if (own := row.checkpoints[index]) is not None]
+        checkpoints = [_checkpoint(own, comparison.blocks) for own in used]
+        document["runs"].append({"name": run.name, "checkpoints": checkpoints})
+    document["differences"] = [
+        entry for found in comparison.differences for entry in _differences(found, measure_names())
+    ]
+    if comparison.by_block:
+        document["heterogeneity"] = [
+            {
+                "run": name,
+                "progress": own.progress,
+                "blocks": list(distances.names),
+                "distances": distances.distances.tolist(),
+                "floors": distances.floors.tolist(),
+            }
+            for name, own, distances in heterogeneities(comparison)
+        ]
+    document["warnings"] = list(comparison.warnings)
+    document["sentence"] = comparison.sentence
+    return document
+
+
+def _checkpoint(own: JudgedSpectrum, blocks: tuple[str, ...]) -> dict[str, Any]:
+    metrics = {} if own.spectrum is None else dict(own.spectrum.checkpoint.metrics)
+    return {
+        "progress": own.progress,
+        "step": own.step,
+        "file": own.file,
+        "metrics": metrics,
+        "blocks": {
+            name: {measure: estimate.to_json() for measure, estimate in own.blocks[name].measures.items()}
+            for name in blocks
+            if name in own.blocks
+        },
+    }
+
+
+def _differences(found: RunDifference, measures: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "run": found.run,
+            "reference": found.reference,
+            "progress": found.row.progress,
+            "block": found.block,
+            "measure": name,
+            **found.measures[name].to_json(),
+        }
+        for name in measures
+    ]

@@ -1,0 +1,138 @@
+"""The tables of a comparison: the measures of each run over its training, then the differences to the first run.
+
+Columns
+-------
+at
+    Share of the training done, or the step.
+run, step
+    Whose checkpoint; in the second table the run and the reference that is subtracted.
+block
+    Where there is more than one.
+measures
+    With 95 % intervals; a difference has its own.
+paired
+    Of how many differences in the row the interval was had by comparing probe by probe.
+
+For programs (CSV) the two tables are one: `reference` is empty in the rows of runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hessent.report.checks.table import told
+from hessent.report.comparison import Comparison, RunDifference
+from hessent.report.comparison_rows import Row
+from hessent.report.measure_columns import measure_column
+from hessent.report.tables import Cell, Column, Table
+
+_MINUS = " − "
+
+
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """Build both tables; see the module's docstring for the columns."""
+    many = len(comparison.blocks) > 1
+    return [_table_of_runs(comparison, many), _table_of_differences(comparison, many)]
+
+
+def _table_of_runs(comparison: Comparison, many: bool) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for row in comparison.rows:
+        for block in comparison.blocks:
+            for run, own in zip(comparison.runs, row.checkpoints, strict=True):
+                if own is None or block not in own.blocks:
+                    continue
+                measures = own.blocks[block].measures
+                cells = (measures[name] for name in comparison.measures)
+                rows.append((row.label, _progress(row), run.name, run.name, None, own.step, block, *cells, ""))
+    notes = [] if many else [f"All numbers are those of {_named(comparison.blocks[0])}."]
+    return Table(
+        columns=_columns(comparison, many, of_differences=False),
+        rows=tuple(rows),
+        facts=_facts(comparison),
+        notes=tuple(notes),
+    )
+
+
+def _table_of_differences(comparison: Comparison, many: bool) -> Table:
+    rows = tuple(
+        (
+            found.row.label,
+            _progress(found.row),
+            found.run + _MINUS + found.reference,
+            found.run,
+            found.reference,
+            None,
+            found.block,
+            *(found.measures[name].estimate for name in comparison.measures),
+            _paired(found, comparison),
+        )
+        for found in comparison.differences
+    )
+    return Table(
+        columns=_columns(comparison, many, of_differences=True),
+        rows=rows,
+        notes=(comparison.sentence, *_notes(comparison)),
+        title=f"Differences to {comparison.runs[0].name}",
+    )
+
+
+def _columns(comparison: Comparison, many: bool, *, of_differences: bool) -> tuple[Column, ...]:
+    measures = [measure_column(name, 1.0) for name in comparison.measures]
+    if of_differences:  # of a bracket or a bound too, what is shown is how far it moved
+        measures = [replace(column, kind="estimate", title=_plain(column.title)) for column in measures]
+    return (
+        Column("at", "at"),
+        Column("progress", "progress", "number", audience="programs"),
+        Column("shown", "difference" if of_differences else "run", "name", audience="people"),
+        Column("run", "run", "name", audience="programs"),
+        Column("reference", "reference", "name", audience="programs"),
+        Column("step", "step", "count", audience="programs" if of_differences else "all", priority=7),
+        Column("block", "block", "name", audience="all" if many else "programs"),
+        *measures,
+        Column("paired", "paired", audience="all" if of_differences else "programs", priority=7),
+    )
+
+
+def _plain(title: str) -> str:
+    """The title of a lower bound says so; its difference is none."""
+    return title.replace("κ ≥", "κ bound")
+
+
+def _progress(row: Row) -> Cell:
+    return row.progress
+
+
+def _paired(found: RunDifference, comparison: Comparison) -> str:
+    known = [found.measures[name] for name in comparison.measures if found.measures[name].value is not None]
+    paired = sum(difference.paired for difference in known)
+    if not paired:
+        return "none"
+    return "all" if paired == len(known) else f"{paired} of {len(known)}"
+
+
+def _named(block: str) -> str:
+    return "the whole matrix" if block == "full" else f"the block {block}, the largest or the one asked for"
+
+
+def _facts(comparison: Comparison) -> tuple[tuple[str, str], ...]:
+    last = comparison.rows[-1]
+    facts = []
+    for run, own in zip(comparison.runs, last.checkpoints, strict=True):
+        spectrum = own or run.checkpoints[-1]
+        facts.append((run.name, told(spectrum)))
+    return (*facts, *(("warning", text) for text in comparison.warnings))
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    shown = [found.measures[name] for found in comparison.differences for name in comparison.measures]
+    known = [difference for difference in shown if difference.value is not None]
+    paired = sum(difference.paired for difference in known)
+    notes = [
+        "± and a–b: the 95 % interval for this data; of a difference, its own. "
+        f"{paired:,} of {len(known):,} differences are paired probe by probe."
+    ]
+    reasons = dict.fromkeys(d.reason for d in known if not d.paired and d.reason)
+    if reasons:
+        notes.append("Not paired: " + "; ".join(reasons) + ".")
+    return notes
