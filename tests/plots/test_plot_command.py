@@ -134,3 +134,33 @@ def test_the_terminal_shows_every_block_in_80_columns(folder, capfd):
 def test_the_terminal_drawing_has_no_json(folder, capfd):
     assert main(["summary", "a.h5", "--density", "--json"]) == 2
     assert "--density" in capfd.readouterr().err
+
+
+def test_a_logarithmic_axis_is_labelled_in_plain_letters(folder):
+    pytest.importorskip("matplotlib")
+    from hessent.report.plots.picture import Look, drawing, picture_bytes
+    from hessent.report.plots.run_plot import run_figure
+    from hessent.report.selection import Selection, SpectrumEntry
+
+    sample = sample_spectra.spectrum()
+    entries = [
+        SpectrumEntry(
+            f"{step}.h5",
+            dataclasses.replace(
+                sample,
+                checkpoint=dataclasses.replace(sample.checkpoint, step=step),
+                blocks=(sample_spectra.exact_block("full", scale=10.0**step),),
+            ),
+        )
+        for step in (0, 1, 2)
+    ]
+    with drawing(Look()):
+        figure = run_figure(entries, Selection(("lambda_max",)), Look())
+        picture_bytes(figure, "png")
+        (axes,) = figure.axes
+        labels = [label.get_text() for label in axes.get_yticklabels()]
+        lines = {line.get_label(): line for line in axes.get_lines()}
+    assert axes.get_yscale() == "log"
+    assert "10³" in labels
+    assert not any("$" in label for label in labels)
+    assert list(lines["2 / learning rate (metadata)"].get_ydata()) == [2000.0] * 3

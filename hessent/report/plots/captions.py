@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -11,6 +12,7 @@ from hessent.report.selection import SpectrumEntry
 from hessent.spectra.model import BlockSpectrum
 
 _LETTERS_PER_INCH = 17.0  # of small print: 7 points
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def file_label(entry: SpectrumEntry, entries: Sequence[SpectrumEntry]) -> str:
@@ -51,6 +53,15 @@ def shortened(name: str, letters: int) -> str:
         return name
     tail = (letters - 1) // 2
     return name[: letters - 1 - tail] + "…" + name[-tail:]
+
+
+def power_of_ten(value: float) -> str:
+    """Return a power of ten as it is written: 0, 1, −10, 10⁻³."""
+    if value == 0.0:
+        return "0"
+    exponent = round(math.log10(abs(value)))
+    size = f"{10.0**exponent:g}" if -1 <= exponent <= 2 else "10" + str(exponent).translate(_RAISED)
+    return ("−" if value < 0 else "") + size
 
 
 def _how(block: BlockSpectrum) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from hessent.errors import UsageError
 from hessent.measures.density import NARROW, SpectralDensity, has_density, spectral_densities
-from hessent.report.plots.captions import file_label, fitted, how_measured, provenance, shortened
+from hessent.report.plots.captions import file_label, fitted, how_measured, power_of_ten, provenance, shortened
 from hessent.report.plots.picture import TITLE_HEIGHT, Look, new_figure, title_lines
 from hessent.report.selection import SpectrumEntry, blocks_named
 from hessent.spectra.model import BlockSpectrum
@@ -177,27 +177,15 @@ def _tick_decades(axes: Any, axis: SignedLogAxis) -> None:
     values = [0.0] + [sign * 10.0**e for e in exponents[::-1][::every] for sign in (1.0, -1.0)]
     positions = axis.position(np.array(values))
     shown = [(float(u), v) for u, v in zip(positions, values, strict=True) if first <= u <= last]
-    axes.set_xticks([u for u, _ in shown], [_power(v) for _, v in shown])
+    axes.set_xticks([u for u, _ in shown], [power_of_ten(v) for _, v in shown])
 
 
 def _tick_shares(axes: Any, floor: float, top: float) -> None:
     exponents = range(math.ceil(math.log10(floor)), math.floor(math.log10(top)) + 1)
     every = max(1, math.ceil(len(exponents) / 5))
     shown = list(exponents)[::-1][::every]
-    axes.set_yticks([10.0**e for e in shown], [_power(10.0**e) for e in shown])
+    axes.set_yticks([10.0**e for e in shown], [power_of_ten(10.0**e) for e in shown])
     axes.minorticks_off()
-
-
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def _power(value: float) -> str:
-    """Return a power of ten as it is written: 0, 1, −10, 10⁻³."""
-    if value == 0.0:
-        return "0"
-    exponent = round(math.log10(abs(value)))
-    size = f"{10.0**exponent:g}" if -1 <= exponent <= 2 else "10" + str(exponent).translate(_RAISED)
-    return ("−" if value < 0 else "") + size
 
 
 def _draw_legend(figure: Figure, entries: Sequence[SpectrumEntry], look: Look) -> None:

@@ -1,9 +1,9 @@
 """Blocks × measures as a table of coloured cells.
 
 The colour compares blocks within one measure: how many standard deviations a block lies from the mean of its column
-(on the signed logarithmic scale of the column's median size, for measures range over decades).  The number in the
-cell is the measure itself with its 95 % interval, as in the table.  Colours run from dark blue over grey to yellow
-(cividis), which people with any colour vision see alike.
+(on a signed logarithmic scale, for measures range over decades).  The number in the cell is the measure itself with
+its 95 % interval, as in the table; where that shows a lower bound, the colour is the bound's, too.  Colours run
+from dark blue over grey to yellow (cividis), which people with any colour vision see alike.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _COLUMN = 1.15
 _MOST_LETTERS = 32  # of a block's name
 _LETTER = 0.075  # inches
 _SPREAD = 2.0  # standard deviations at which the colours end
+_LEAST_SIZE = 1e-8  # relative to the largest of the column: what is smaller counts as zero for the colour
 _BELOW = 0.3  # inches for the line that says how to read it
 
 
@@ -73,9 +74,9 @@ def heatmap_figure(entries: Sequence[SpectrumEntry], selection: Selection, look:
     axes = figure.add_axes(
         (left / width, below / height, 1 - (left + 0.15) / width, 1 - (title + 0.25 + below) / height)
     )
-    scores = np.array([_scores([m.measures[name] for m in chosen]) for name in selection.measures]).T
-    axes.imshow(np.ma.masked_invalid(scores), cmap="cividis", vmin=-_SPREAD, vmax=_SPREAD, aspect="auto", alpha=0.9)
     columns = [measure_column(name, selection.alpha) for name in selection.measures]
+    scores = np.array([_scores([m.measures[c.key] for m in chosen], c.kind) for c in columns]).T
+    axes.imshow(np.ma.masked_invalid(scores), cmap="cividis", vmin=-_SPREAD, vmax=_SPREAD, aspect="auto", alpha=0.9)
     axes.set_xticks(range(len(columns)), [column.title for column in columns])
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(top=True, bottom=False, labeltop=True, labelbottom=False, length=0)
@@ -105,19 +106,21 @@ def _cell(measured: MeasuredBlock, name: str, alpha: float) -> str:
     return format_estimate(measured.measures[name], kind).joined()
 
 
-def _scores(estimates: Sequence[Estimate]) -> NDArray[np.float64]:
+def _scores(estimates: Sequence[Estimate], kind: str) -> NDArray[np.float64]:
     """Return how far each value lies from the column's mean, in standard deviations; NaN where it is unknown."""
-    values = np.array([_middle(estimate) for estimate in estimates])
+    values = np.array([_middle(estimate, kind) for estimate in estimates])
     sizes = np.abs(values[np.isfinite(values) & (values != 0.0)])
     if not sizes.size:
         return np.where(np.isnan(values), np.nan, 0.0)
-    values = np.arcsinh(values / np.median(sizes))
+    values = np.arcsinh(values / max(sizes.min(), _LEAST_SIZE * sizes.max()))
     spread = float(np.nanstd(values))
     scores: NDArray[np.float64] = (values - np.nanmean(values)) / (spread or 1.0)
     return scores
 
 
-def _middle(estimate: Estimate) -> float:
+def _middle(estimate: Estimate, kind: str) -> float:
+    if kind == "lower-bound" and estimate.low is not None:
+        return estimate.low
     if estimate.value is not None:
         return estimate.value
     ends = [end for end in (estimate.low, estimate.high) if end is not None]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hessent.errors import UsageError
 from hessent.estimate import Estimate
 from hessent.report.measure_columns import measure_column
-from hessent.report.plots.captions import fitted, provenance, shortened
+from hessent.report.plots.captions import fitted, power_of_ten, provenance, shortened
 from hessent.report.plots.picture import TITLE_HEIGHT, Look, new_figure, title_lines
 from hessent.report.selection import Selection, SpectrumEntry, blocks_named
 
@@ -50,6 +50,7 @@ def run_figure(entries: Sequence[SpectrumEntry], selection: Selection, look: Loo
     down = -(-count // across)
     width = look.width or max(across * (_LEAST_PANEL + 0.5), 4.5)
     small_print = fitted(provenance(entries), width)
+    reading = fitted("Bars: 95 % intervals for the data that was used; triangles: bounded on one side only.", width)
     rows = len(names) if len(names) > 1 else 0
     title = TITLE_HEIGHT + 0.19 * rows + 0.12 * small_print.count("\n")
     height = look.height or title + 0.6 + down * 2.1
@@ -60,7 +61,7 @@ def run_figure(entries: Sequence[SpectrumEntry], selection: Selection, look: Loo
         left=0.62 / width,
         right=1 - 0.15 / width,
         top=1 - (title + 0.22) / height,
-        bottom=0.65 / height,
+        bottom=(0.65 + 0.1 * reading.count("\n")) / height,
         wspace=0.30,
         hspace=0.38,
     )
@@ -75,7 +76,6 @@ def run_figure(entries: Sequence[SpectrumEntry], selection: Selection, look: Loo
         down_to = 1 - (title - 0.06 - 0.19 * (rows - row)) / height
         figure.text(0.12 / width, down_to, "▬", va="top", fontsize=9, color=look.colours[row])
         figure.text(0.34 / width, down_to, shortened(name, 40), va="top", fontsize=8)
-    reading = fitted("Bars: 95 % intervals for the data that was used; triangles: bounded on one side only.", width)
     figure.text(0.12 / width, 0.06 / height, reading, va="bottom", fontsize=6.5, color=look.faint)
     return figure
 
@@ -130,6 +130,9 @@ def _draw_measure(
     values = [value for line in axes.get_lines() for value in line.get_ydata() if math.isfinite(value)]
     if values and min(values) > 0.0 and max(values) > 30.0 * min(values):
         axes.set_yscale("log")
+        # matplotlib's own labels of such an axis are formulas, which are not drawn as such.
+        axes.yaxis.set_major_formatter(lambda value, _: power_of_ten(value))
+        axes.yaxis.set_minor_formatter(lambda value, _: "")
     axes.margins(x=0.06, y=0.12)
     axes.grid(axis="y", color=look.faint, alpha=0.25, linewidth=0.5)
     axes.locator_params(axis="x", nbins=4, integer=True)
@@ -173,5 +176,7 @@ def _draw_stability(axes: Any, entries: Sequence[SpectrumEntry], look: Look) -> 
     ]
     if known:
         steps, bounds = zip(*known, strict=True)
-        axes.plot(steps, bounds, color=look.ink, linestyle="--", linewidth=0.9, label="2 / learning rate")
+        axes.plot(
+            steps, bounds, color=look.ink, linestyle="--", linewidth=0.9, label="2 / learning rate (metadata)"
+        )
         axes.legend(loc="best", fontsize=6.5)
