@@ -121,8 +121,9 @@ def compare_runs(
     for name in measures:
         if name not in measure_names():
             raise UsageError(
-                f"--measure '{name}': there is no such measure; {suggest(name, measure_names())}",
+                f"--measure '{name}': there is no such measure",
                 expected=", ".join(measure_names()),
+                fix=suggest(name, measure_names()),
             )
     if len(runs) < 2:
         raise UsageError("a comparison needs two runs at least", fix="hessent compare RUN RUN")
@@ -205,8 +206,9 @@ def _chosen_blocks(rows: Sequence[Row], globs: Sequence[str], by_block: bool) ->
     for glob in globs:
         if not any(fnmatch.fnmatchcase(name, glob) for name in shared):
             raise UsageError(
-                f"--block '{glob}' matches no block that the runs have in common; {suggest(glob, shared)}",
+                f"--block '{glob}' matches no block that the runs have in common",
                 expected=f"a glob for one of {len(shared)} blocks: {', '.join(shared[:8])}",
+                fix=suggest(glob, shared),
             )
     if globs:
         return tuple(name for name in shared if any(fnmatch.fnmatchcase(name, glob) for glob in globs))
