@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hessent.errors import SpectrumFileError, UsageError
 from hessent.report.checks.judged_spectrum import JudgedSpectrum, judged_documents, judged_entry
@@ -116,7 +116,7 @@ def _spectra(run: Given | Sequence[Given], measure: Measure | None) -> list[Judg
     elif isinstance(run, Mapping):
         found = judged_documents(run, _IN_MEMORY)
     else:
-        found = [_in_memory(run)]
+        found = [_in_memory(cast("Spectrum", run))]
     if not found:
         raise UsageError("a run has no spectrum")
     return sorted(found, key=lambda spectrum: (spectrum.step is None, spectrum.step or 0))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hessent.errors import UsageError
 
@@ -141,7 +141,8 @@ def drawing(look: Look) -> Iterator[None]:
         # A name may be in a script that the font lacks: it is drawn as boxes, and that is no news for a terminal.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(settings)
+        parameters: Any = matplotlib.rcParams  # typed by a list of all its names
+        parameters.update(settings)
         yield
 
 
