@@ -11,6 +11,9 @@ more tensors.  Here the graph keeps d alone, from which g p is told row by row: 
 row's target and a constant.  Rows are worked on in pieces that fit the processor's caches, so that no temporary is
 ever of the logits' size, and targets never become dense.
 
+Few classes are another matter: there nothing is large, but samples may be fitted so well that the loss is a
+difference of nearly equal numbers; see `_from_the_others`.
+
 The gradient scale g is 1 wherever a loss is differentiated by itself; where g itself needs a derivative, or several
 are batched, and for third derivatives, the same formulas are composed of torch's differentiable operations.  Inside
 torch.func's transforms (forward-mode differentiation, vmap of the loss) torch's own cross-entropy serves.
@@ -28,6 +31,7 @@ from torch.nn import functional
 
 _FEW_CLASSES = 256  # fewer never make the logits the largest tensor, and torch's own operations are faster there
 _SMALL = 2**18  # entries of logits (1 MiB in float32) up to which a call costs more than memory: torch's serve
+_LINEAR = 40.0  # exp(-40) is nothing beside 40 in float64
 _PIECE = 2**18  # entries of the rows worked on at once: they and two temporaries stay in a processor's cache
 
 
@@ -58,6 +62,8 @@ def summed_cross_entropy(
         If a target is no class (on a GPU torch's assertion, when it is next asked).
     """
     few = logits.numel() <= _SMALL or logits.shape[1] < _FEW_CLASSES
+    if few and label_smoothing == 0.0 and logits.shape[1] > 1:
+        return _from_the_others(logits, targets, ignore_index)
     if few or not _is_plain(logits):
         return functional.cross_entropy(
             logits, targets, reduction="sum", label_smoothing=label_smoothing, ignore_index=ignore_index
@@ -65,6 +71,21 @@ def summed_cross_entropy(
     counted = targets != ignore_index
     labels = targets.where(counted, 0)[:, None]
     return _summed_loss(logits, labels, counted[:, None], label_smoothing)
+
+
+def _from_the_others(logits: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
+    """The same sum as Σ log(1 + Σ_others exp(z_j − z_target)).
+
+    Of a sample that is fitted well, 1 − p of the target is a tiny difference: taken from p, it keeps few digits in
+    float32, and with it the gradient and all of the curvature.  Here it is never formed.
+    """
+    counted = targets != ignore_index
+    labels = targets.where(counted, 0)[:, None]
+    classes = torch.arange(logits.shape[1] - 1, device=logits.device)
+    others = logits.gather(1, classes + (classes >= labels))
+    margins = others.logsumexp(1) - logits.gather(1, labels)[:, 0]
+    # Beyond the threshold softplus is taken for linear: only where that is exact in float64 too.
+    return functional.softplus(margins, threshold=_LINEAR).where(counted, 0).sum()
 
 
 def _is_plain(tensor: Tensor) -> bool:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from hessent.curvature.cross_entropy import summed_cross_entropy
 from hessent.curvature.losses import CallableLoss, Loss, loss_names, resolve_loss
 from hessent.errors import DataError, InputError, UsageError
 
@@ -238,3 +239,30 @@ def test_labels_from_ignored_positions_do_not_count():
     resolve_loss("next-token?ignore_index=50256").check(outputs, targets, "batch")
     with pytest.raises(DataError, match="labels up to 50256"):
         resolve_loss("next-token").check(outputs, targets, "batch")
+
+
+@pytest.mark.parametrize("margin", [3.0, 9.0, 14.0])
+def test_the_curvature_of_well_fitted_samples_keeps_its_digits_in_float32(margin):
+    """Taken from p, 1 - p of a target at e^-14 has one digit left in float32, and so has the whole Hessian."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 10, generator=generator, dtype=torch.float64)
+    labels = torch.arange(5) % 10
+    logits[torch.arange(5), labels] += margin
+    directions = torch.randn(5, 10, generator=generator, dtype=torch.float64)
+    found = {}
+    for dtype in (torch.float64, torch.float32):
+        z = logits.float().to(dtype).requires_grad_()
+        (gradient,) = torch.autograd.grad(summed_cross_entropy(z, labels), z, create_graph=True)
+        (product,) = torch.autograd.grad((gradient * directions.to(dtype)).sum(), z)
+        found[dtype] = torch.stack([gradient.detach().double(), product.double()])
+    errors = (found[torch.float32] - found[torch.float64]).flatten(1).norm(dim=1)
+    assert (errors <= 1e-6 * found[torch.float64].flatten(1).norm(dim=1)).all(), errors
+
+
+def test_margins_of_any_size_give_the_loss_of_the_definition():
+    logits = torch.zeros(7, 4, dtype=torch.float64)
+    logits[:, 2] = torch.tensor([-900.0, -50.0, -1.0, 0.0, 1.0, 50.0, 900.0])
+    labels = torch.full((7,), 2)
+    labels[3] = -100  # ignored
+    expected = functional.cross_entropy(logits, labels, reduction="sum")
+    assert float(summed_cross_entropy(logits, labels)) == pytest.approx(float(expected), rel=1e-14)
