@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hessent.curvature.cross_entropy import summed_cross_entropy
 from hessent.curvature.target_checks import (
@@ -51,6 +52,10 @@ class Loss(ABC):
     @abstractmethod
     def sum(self, outputs: Any, targets: Any) -> Tensor:
         """Return the loss summed over the items of a micro-batch, a scalar in the outputs' dtype."""
+
+    def plain_sum(self, outputs: Any, targets: Any) -> Tensor:
+        """Return the same for training, whose steps must stay the same however second derivatives are taken."""
+        return self.sum(outputs, targets)
 
     @abstractmethod
     def count(self, outputs: Any, targets: Any) -> int:
@@ -83,6 +88,11 @@ class CrossEntropy(Loss):
     def sum(self, outputs: Any, targets: Any) -> Tensor:
         """Return Σ −log softmax(outputs)[label] in nats."""
         return summed_cross_entropy(outputs, targets, label_smoothing=self._label_smoothing)
+
+    def plain_sum(self, outputs: Any, targets: Any) -> Tensor:
+        """Return the same by torch's own operation."""
+        smoothing = self._label_smoothing
+        return functional.cross_entropy(outputs, targets, reduction="sum", label_smoothing=smoothing)
 
     def count(self, outputs: Any, targets: Any) -> int:
         """Return the number of samples."""
@@ -118,6 +128,11 @@ class NextToken(Loss):
         """Return Σ −log softmax(outputs)[token] in nats over the positions that are not ignored."""
         flat = outputs.reshape(-1, outputs.shape[-1])
         return summed_cross_entropy(flat, targets.reshape(-1), ignore_index=self._ignore_index)
+
+    def plain_sum(self, outputs: Any, targets: Any) -> Tensor:
+        """Return the same by torch's own operation."""
+        flat, labels = outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1)
+        return functional.cross_entropy(flat, labels, reduction="sum", ignore_index=self._ignore_index)
 
     def count(self, outputs: Any, targets: Any) -> int:
         """Return the number of positions that are not ignored."""

@@ -165,9 +165,10 @@ def spectrum(
         measurement.run(watching, max_time=max_time)
         return MeasuredSpectrum.of(measurement.spectrum(*_provenance(problem), settings))
     try:
-        return _into_file(asked, Path(out), watching)
-    except SettledOtherwiseError:
-        return _into_file(asked, Path(out), watching)  # with the choices of the process that was first
+        try:
+            return _into_file(asked, Path(out), watching)
+        except SettledOtherwiseError:
+            return _into_file(asked, Path(out), watching)  # with the choices of the process that was first
     except JournalGoneError:
         return MeasuredSpectrum.of(load(out))  # another process that shares the blocks has finished
 

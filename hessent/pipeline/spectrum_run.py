@@ -31,6 +31,8 @@ _HARMLESS = frozenset(
     {"batch_size", "device", "engine", "engine_why", "graphs_kept", "graph_bytes", "threads", "max_time"}
 )
 
+_ATTEMPTS = 5  # other processes may settle or finish what is shared at the same moment
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -78,11 +80,13 @@ def run_spectrum(request: SpectrumRequest, observer: Observer, *, force: bool = 
     _refuse_folder(request.output)
     if request.out is None:
         _refuse_link(request.output)
-    try:
-        return _run(request, observer, force=force)
-    except (SettledOtherwiseError, JournalGoneError):
-        # With the choices of the process that was first; or it has finished, and the file is there.
-        return _run(request, observer, force=False)
+    for _ in range(_ATTEMPTS):
+        try:
+            return _run(request, observer, force=force)
+        except (SettledOtherwiseError, JournalGoneError) as error:
+            # Go on with the choices of the process that was first; or it has finished, and the file is there.
+            force, met = False, error
+    raise met
 
 
 def _run(request: SpectrumRequest, observer: Observer, *, force: bool) -> Outcome:

@@ -64,7 +64,7 @@ def _score(
         inputs, targets = place(batch, device, dtype)
         outputs = model(inputs)
         loss.check(outputs, targets, batches.name)
-        total += float(loss.sum(outputs, targets))
+        total += float(loss.plain_sum(outputs, targets))
         items += loss.count(outputs, targets)
         found = _hits(outputs, targets, loss)
         countable = countable and found is not None

@@ -121,7 +121,7 @@ class _Run:
         outputs = self.model(inputs)
         if step * self.plan.batch_size < self.order.num_samples:  # the first pass meets every target once
             loss_of.check(outputs, targets, self.request.data)
-        loss = loss_of.sum(outputs, targets) / max(loss_of.count(outputs, targets), 1)
+        loss = loss_of.plain_sum(outputs, targets) / max(loss_of.count(outputs, targets), 1)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise _diverged(f"the loss of a batch is {value}", step + 1, self.plan, self.request.out)
