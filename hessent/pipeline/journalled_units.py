@@ -2,7 +2,7 @@
 
 A process holds the claim of a block while it works on it: through the first look, and from its next turn until the
 block is finished.  In between others may take it; the state on disk says how far it has come.  States are saved so
-seldom that saving takes no more than about 3 % of the time, and so often that a kill costs less than a minute.
+seldom that saving takes no more than about 1 % of the time, and so often that a kill costs less than a minute.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hessent.pipeline.units import SettledOtherwiseError, Units
 from hessent.spectra.model import Spectrum
 
 _LEAST_SECONDS, _MOST_SECONDS = 1.0, 30.0  # between two states of a block
-_SHARE = 0.03  # of the time may go into saving
+_SHARE = 0.01  # of the time may go into saving
 
 
 @dataclass
