@@ -98,6 +98,8 @@ class SpectrumRequest:
             )
             if value is not None and not value >= least
         ]
+        if not self.checkpoint or not os.path.basename(os.path.abspath(self.checkpoint)):
+            problems.append(f"CHECKPOINT '{self.checkpoint}': must name a file or a folder of its own")
         if self.seed is not None and self.seed > LARGEST_SEED:
             problems.append(f"--seed {self.seed}: must be at most {LARGEST_SEED}")
         problems += self.accuracy.problems()
@@ -112,6 +114,8 @@ class SpectrumRequest:
         if self.out is not None:
             return Path(self.out)
         path = Path(self.checkpoint)
+        if not path.name:  # `.` has none
+            path = path.resolve()
         name = path.name
         ending = ".spectrum.h5"
         if self.part is not None:

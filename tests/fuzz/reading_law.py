@@ -137,14 +137,21 @@ class Reader:
         self.codes[answer["code"]] += 1
         if answer["code"] not in case.codes:
             return f"exit code {answer['code']}: {text}"
-        if answer["seen"]:
-            return f"it {'; '.join(answer['seen'])}"
+        seen = [what for what in answer["seen"] if not _was_asked_for(what, case)]
+        if seen:
+            return f"it {'; '.join(seen)}"
         if answer["seconds"] > MOST_SECONDS:
             return f"it took {answer['seconds']:.1f} s: {text}"
         if answer["bytes"] > MOST_BYTES:
             return f"it took {answer['bytes'] / 2**20:.0f} MiB: {text}"
         # A check that fails (1) is an answer, not an error.
         return None if answer["code"] in (0, 1) else _flaw_of(text, case)
+
+
+def _was_asked_for(what: str, case: Case) -> bool:
+    """Whether a file outside was opened because the user names it: typed, or in his own configuration."""
+    own = [*case.arguments, *(str(case.files.get(name, b"")) for name in ("hessent.toml", "pyproject.toml"))]
+    return what.startswith("opened outside") and any(f"../{what.rpartition('/')[2]}" in words for words in own)
 
 
 def _flaw_of(message: str, case: Case) -> str | None:

@@ -307,3 +307,20 @@ def test_an_unknown_loss_is_told_with_the_place_that_names_it(checkpoint, capsys
     code, _, err = run(capsys, "spectrum", bare, *words)
     assert code == 2, err
     assert "bare.safetensors: metadata, loss: unknown loss 'huberr'" in err
+
+
+@pytest.mark.parametrize("name", ["", "/"])
+def test_a_checkpoint_without_a_name_is_refused(name, capsys):
+    code, _, err = run(capsys, "spectrum", name)
+    assert code == 2
+    assert "must name a file or a folder of its own" in err
+
+
+def test_the_working_folder_is_a_checkpoint_like_any_other(checkpoint, capsys, monkeypatch):
+    folder = checkpoint.parent / "checkpoint-46"
+    folder.mkdir()
+    shutil.copy(checkpoint, folder / "model.safetensors")
+    monkeypatch.chdir(folder)
+    code, _, err = run(capsys, "spectrum", ".", "--no-full", "--samples", "16", "--only", "trace")
+    assert code == 0, err
+    assert folder.with_name("checkpoint-46.spectrum.h5").is_file()
