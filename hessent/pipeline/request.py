@@ -98,7 +98,7 @@ class SpectrumRequest:
             )
             if value is not None and not value >= least
         ]
-        if not self.checkpoint or not os.path.basename(os.path.abspath(self.checkpoint)):
+        if "\0" in self.checkpoint or not self.checkpoint or not os.path.basename(os.path.abspath(self.checkpoint)):
             problems.append(f"CHECKPOINT '{self.checkpoint}': must name a file or a folder of its own")
         if self.seed is not None and self.seed > LARGEST_SEED:
             problems.append(f"--seed {self.seed}: must be at most {LARGEST_SEED}")

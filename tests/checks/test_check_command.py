@@ -272,17 +272,18 @@ def test_a_baseline_is_updated_without_torch_hdf5_or_numpy(folder):
     assert fresh(NOT_FOR_JSON, "check", "run.json", "--update-baseline", "--baseline", "new.json")[0] == 0
 
 
-def test_json_is_judged_in_a_fraction_of_a_second(folder):
+def test_json_is_judged_in_less_than_a_second(folder):
     words = ("check", "run.json", "--policy", "policy.toml")
-    assert min(fresh(NOT_FOR_JSON, *words)[2] for _ in range(2)) < 0.6
+    assert min(fresh(NOT_FOR_JSON, *words)[2] for _ in range(2)) < 1.0
 
 
-def test_a_spectra_file_is_judged_without_torch_in_less_than_a_second(folder):
+def test_a_spectra_file_of_42_blocks_is_judged_without_torch_in_less_than_two_seconds(folder):
+    """A process of its own reads HDF5 files, which JSON has no need of."""
     MeasuredWriter().write("a.spectrum.h5", sample_spectra.spectrum(sample_spectra.resnet_blocks()))
     words = ("check", "a.spectrum.h5", "--max", "layer*:trace=1e9")
     found = [fresh(NEVER, *words) for _ in range(2)]
     assert [code for code, _, _ in found] == [0, 0]
-    assert min(seconds for _, _, seconds in found) < 1.0
+    assert min(seconds for _, _, seconds in found) < 2.0
 
 
 def test_hessent_check_is_there_without_loading_anything_heavy(folder):

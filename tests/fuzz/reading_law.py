@@ -162,7 +162,9 @@ def _flaw_of(message: str, case: Case) -> str | None:
         return f"a line of the message is not one of ours: {message!r}"
     if len(message) > LONGEST_MESSAGE:
         return f"the message has {len(message):,} characters"
-    names = {Path(name).name for name in case.files} | {word.split("{folder}")[-1] for word in case.arguments}
+    names = {"outside.safetensors", *(Path(name).name for name in case.files)} | {
+        word.split("{folder}")[-1] for word in case.arguments
+    }
     if case.files and not any(name and name in message for name in names | set(case.named)):
         return f"the message does not name the file: {message}"
     return None
