@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hessent.cli.options import OUTPUT
-from hessent.errors import UsageError
+from hessent.cli.options import OUTPUT, refuse_two_formats
 
 RULES = "Rules"
 BASELINE = "Baseline"
@@ -27,17 +26,8 @@ class CheckFormat(StrEnum):
 
 
 def choose_format(output_format: CheckFormat | None, as_json: bool) -> CheckFormat:
-    """Join `--format` and its short form `--json`.
-
-    Raises
-    ------
-    UsageError
-        If both are given and differ.
-    """
-    if as_json and output_format not in (None, CheckFormat.JSON):
-        raise UsageError(
-            f"--json and --format {output_format} ask for two formats at once", fix="give only one of them"
-        )
+    """Join `--format` and its short form `--json`; raises UsageError if both are given and differ."""
+    refuse_two_formats(output_format, as_json)
     return CheckFormat.JSON if as_json else output_format or CheckFormat.TABLE
 
 

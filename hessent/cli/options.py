@@ -32,20 +32,23 @@ class OutputFormat(StrEnum):
 
 
 def choose_format(output_format: OutputFormat | None, as_json: bool) -> OutputFormat:
-    """Join `--format` and its short form `--json`.
+    """Join `--format` and its short form `--json`; raises UsageError if both are given and differ."""
+    refuse_two_formats(output_format, as_json)
+    return OutputFormat.JSON if as_json else output_format or OutputFormat.TABLE
+
+
+def refuse_two_formats(output_format: StrEnum | None, as_json: bool) -> None:
+    """Refuse `--json` beside another `--format`.
 
     Raises
     ------
     UsageError
         If both are given and differ.
     """
-    if as_json and output_format not in (None, OutputFormat.JSON):
+    if as_json and output_format not in (None, "json"):
         raise UsageError(
             f"--json and --format {output_format} ask for two formats at once", fix="give only one of them"
         )
-    if as_json:
-        return OutputFormat.JSON
-    return output_format or OutputFormat.TABLE
 
 
 def choose_selection(

@@ -11,9 +11,8 @@ from hessent.curvature.blocks import Block
 from hessent.curvature.containers import num_samples
 from hessent.curvature.engines.double_backward import DoubleBackward
 from hessent.curvature.finite import counts, is_finite
-from hessent.curvature.out_of_memory import is_out_of_memory
 from hessent.curvature.problem import Problem
-from hessent.errors import NonFiniteError
+from hessent.errors import NonFiniteError, memory_ran_out
 
 _FIX = "--dtype float64, or look for overflow in the model's activations"
 
@@ -38,7 +37,7 @@ def non_finite_product(problem: Problem, block: Block, V: Tensor, engine: str) -
     try:
         origin = next(_origins(problem, block, V.to(problem.dtype)), None)
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+        if not memory_ran_out(error):
             raise
         return NonFiniteError(found, fix=_FIX)
     if origin is None:

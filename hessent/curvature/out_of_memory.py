@@ -91,11 +91,6 @@ class HeldNotes:
         self._waiting.clear()
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is exhausted, on any device."""
-    return memory_ran_out(error)
-
-
 def retried(attempt: Callable[[], Result], make_room: Callable[[], Any]) -> Result:
     """Return what `attempt` returns; each time memory runs out, make room and try again.
 
@@ -110,7 +105,7 @@ def retried(attempt: Callable[[], Result], make_room: Callable[[], Any]) -> Resu
         try:
             return attempt()
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            if not memory_ran_out(error):
                 raise
         # Outside the handler: the traceback held the tensors that did not fit.
         make_room()

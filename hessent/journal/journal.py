@@ -135,6 +135,11 @@ class Journal:
         return not self._presence.stands()
 
     @property
+    def shown(self) -> str:
+        """The folder, as the user would type it."""
+        return self._folder.shown
+
+    @property
     def holds_work(self) -> bool:
         """Whether anything was saved that the measurement can go on from."""
         return self._folder.holds_work()

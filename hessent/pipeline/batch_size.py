@@ -18,10 +18,9 @@ from hessent.curvature.containers import num_samples, samples
 from hessent.curvature.engines.double_backward import DoubleBackward
 from hessent.curvature.engines.graph_memory import GraphMemory
 from hessent.curvature.engines.remembered import found_once, identity
-from hessent.curvature.out_of_memory import is_out_of_memory
 from hessent.curvature.problem import Problem
 from hessent.data.stream import BatchStream
-from hessent.errors import ComputationError
+from hessent.errors import ComputationError, memory_ran_out
 
 _MEASURED_SAMPLES = 4
 _SIZES = (16, 64, 256, 1024)  # beyond the last nothing was gained by any net
@@ -96,7 +95,7 @@ def _fastest(problem: Problem, stream: BatchStream, sizes: list[int]) -> int:
                 break
             best, least = size, seconds
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+        if not memory_ran_out(error):
             raise
     finally:
         torch.set_num_threads(threads)

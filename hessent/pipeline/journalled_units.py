@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hessent.eigensolver.block_solver import BlockSolver
-from hessent.errors import HessentError
+from hessent.errors import HessentError, UsageError
 from hessent.journal.journal import Journal
 from hessent.journal.states import Grown, Small
 from hessent.pipeline.measure import Measurement
+from hessent.pipeline.operator_facts import are_facts
 from hessent.pipeline.recorder import Recorder
 from hessent.pipeline.settled import Settled
 from hessent.pipeline.units import SettledOtherwiseError, Units
@@ -72,9 +73,15 @@ class JournalledUnits(Units):
         standing = self._settled
         if standing is None:
             standing = self._journal.settle({"choices": choices.as_mapping(), "facts": dict(find_out())})
-        if Settled.from_mapping(standing.get("choices")) != choices:
+        settled, facts = choices_of(standing), standing.get("facts")
+        if settled is None or not isinstance(facts, Mapping) or not are_facts(facts):
+            raise UsageError(
+                "holds choices or facts that hessent did not write",
+                where=self._journal.shown,
+                fix="--force to discard it, or -o OTHER.spectrum.h5",
+            )
+        if settled != choices:
             raise SettledOtherwiseError("another process has settled how products are computed")
-        facts: Mapping[str, Any] = standing["facts"]
         return facts
 
     def adopt(self) -> None:

@@ -40,6 +40,15 @@ def find_out(engine: HessianEngine, blocks: tuple[Block, ...], seed: int) -> dic
     }
 
 
+def are_facts(facts: Any) -> bool:
+    """Whether something that was stored is what `find_out` returned."""
+    try:
+        from_facts(facts)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return True
+
+
 def from_facts(facts: Mapping[str, Any]) -> tuple[OperatorCheck, TensorProbe]:
     """Return check and probe from what `find_out` returned."""
     check = OperatorCheck(

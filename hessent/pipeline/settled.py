@@ -40,9 +40,11 @@ class Settled:
         return asdict(self)
 
     @classmethod
-    def from_mapping(cls, stored: Mapping[str, Any] | None) -> Settled | None:
+    def from_mapping(cls, stored: Any) -> Settled | None:
         """Return choices that were stored, or None where they are not all there and sound."""
-        if stored is None or not all(isinstance(stored.get(f.name), _TYPES[str(f.type)]) for f in fields(cls)):
+        if not isinstance(stored, Mapping):
+            return None
+        if not all(isinstance(stored.get(f.name), _TYPES[str(f.type)]) for f in fields(cls)):
             return None
         settled = cls(**{f.name: stored[f.name] for f in fields(cls)})
         sound = min(settled.memory, settled.batch_size, settled.threads) >= 1 and settled.engine in ENGINES

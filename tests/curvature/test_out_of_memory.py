@@ -9,9 +9,9 @@ from hessent.curvature.containers import num_samples
 from hessent.curvature.engine import HessianEngine
 from hessent.curvature.engines.catalogue import engine_kind
 from hessent.curvature.engines.double_backward import DoubleBackward
-from hessent.curvature.out_of_memory import ShrinkableBatches, is_out_of_memory, retried
+from hessent.curvature.out_of_memory import ShrinkableBatches, retried
 from hessent.curvature.problem import Problem
-from hessent.errors import ComputationError, UsageError
+from hessent.errors import ComputationError, UsageError, memory_ran_out
 
 CASE = next(iter(cases()))
 
@@ -98,9 +98,9 @@ def test_other_errors_are_not_taken_for_exhausted_memory(room_for):
 
 
 def test_what_counts_as_exhausted_memory():
-    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
-    assert is_out_of_memory(MemoryError())
-    assert not is_out_of_memory(ValueError("not enough memory"))
+    assert memory_ran_out(torch.OutOfMemoryError("CUDA out of memory"))
+    assert memory_ran_out(MemoryError())
+    assert not memory_ran_out(ValueError("not enough memory"))
     with pytest.raises(ZeroDivisionError):
         retried(lambda: 1 / 0, lambda: None)
 

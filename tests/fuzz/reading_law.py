@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -149,9 +150,29 @@ class Reader:
 
 
 def _was_asked_for(what: str, case: Case) -> bool:
-    """Whether a file outside was opened because the user names it: typed, or in his own configuration."""
-    own = [*case.arguments, *(str(case.files.get(name, b"")) for name in ("hessent.toml", "pyproject.toml"))]
-    return what.startswith("opened outside") and any(f"../{what.rpartition('/')[2]}" in words for words in own)
+    """Whether a file outside was opened because the user names it: typed, or in his own configuration.
+
+    Beside a checkpoint that he names, its spectrum and the journal of that are looked for, too.
+    """
+    if not what.startswith(_OUTSIDE):
+        return False
+    own = _own_words(case)
+    for part in Path(what.removeprefix(_OUTSIDE)).parts:
+        stem, dot, _ = part.partition(".spectrum.h5")
+        if f"../{part}" in own or (dot and f"../{stem}.safetensors" in own):
+            return True
+    return False
+
+
+def _own_words(case: Case) -> str:
+    """What the user typed and wrote into his own configuration."""
+    return "\n".join([*case.arguments, _configuration(case)])
+
+
+def _configuration(case: Case) -> str:
+    """The user's own configuration: what he writes there is as good as typed."""
+    own = (case.files.get(name, b"") for name in ("hessent.toml", "pyproject.toml"))
+    return "\n".join(content.decode(errors="replace") for content in own)
 
 
 def _flaw_of(message: str, case: Case) -> str | None:
@@ -165,11 +186,14 @@ def _flaw_of(message: str, case: Case) -> str | None:
     names = {"outside.safetensors", *(Path(name).name for name in case.files)} | {
         word.split("{folder}")[-1] for word in case.arguments
     }
-    if case.files and not any(name and name in message for name in names | set(case.named)):
+    told = names | set(case.named) | set(_STRINGS.findall(_configuration(case)))
+    if case.files and not any(name and name in message for name in told):
         return f"the message does not name the file: {message}"
     return None
 
 
+_OUTSIDE = "opened outside its folder: "
+_STRINGS = re.compile(r'"([^"\n]{3,})"')  # values of a configuration that a message may name instead of the file
 _UNSEEN = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
 
 

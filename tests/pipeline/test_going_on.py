@@ -15,6 +15,7 @@ from small_run import trained_mlp
 import hessent
 from hessent.__main__ import main
 from hessent.errors import UsageError
+from hessent.journal.documents import read_document, render
 from hessent.pipeline.accuracy import Accuracy
 from hessent.pipeline.observer import Silent
 from hessent.pipeline.parts import Part
@@ -212,3 +213,18 @@ def test_a_journal_that_outlived_its_run_goes_with_the_next_command(checkpoint, 
     assert left.is_dir()
     assert run_spectrum(asked, Silent()).computed is False
     assert not left.exists()
+
+
+@pytest.mark.parametrize("content", [{}, {"choices": 3}, {"choices": None, "facts": {}}, {"facts": [1]}])
+def test_choices_that_hessent_did_not_write_are_refused(checkpoint, content):
+    asked = request_for(checkpoint, "run.spectrum.h5")
+    run_spectrum(asked, Stopping(most=100))
+    settled = checkpoint.with_name("run.spectrum.h5.partial") / "settled.json"
+    good = read_document(settled)
+    settled.write_bytes(render(content))
+    with pytest.raises(UsageError, match="hessent did not write"):
+        run_spectrum(asked, Silent())
+    settled.write_bytes(render({**good, "facts": {"symmetry": "x"}}))
+    with pytest.raises(UsageError, match="hessent did not write"):
+        run_spectrum(asked, Silent())
+    assert run_spectrum(asked, Silent(), force=True).spectrum.complete

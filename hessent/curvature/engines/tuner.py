@@ -24,8 +24,8 @@ from torch import Tensor
 from hessent.curvature.blocks import Block
 from hessent.curvature.containers import samples
 from hessent.curvature.engines.catalogue import EngineKind, engine_kind
-from hessent.curvature.out_of_memory import is_out_of_memory
 from hessent.curvature.problem import Problem
+from hessent.errors import memory_ran_out
 
 _SHARE = 0.03  # of the planned work may go into timing
 _WORTH = 0.95  # of the time that an engine which keeps more than gradient graphs may take at most to be preferred
@@ -190,7 +190,7 @@ class Tuner:
                 kind.build(self._problem, *few).products(widest, self._columns(widest, 1))
             trial, found = self._timed(kind)
         except (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError, MemoryError) as error:
-            if is_out_of_memory(error):
+            if memory_ran_out(error):
                 return "out of memory"
             first = str(error).strip().splitlines()
             return first[0][:100] if first else type(error).__name__
