@@ -2,68 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from hessent.cli import compare_options as shown
 from hessent.cli import measure_options as given
-from hessent.cli.options import (
-    SHOWN,
-    Blocks,
-    Debug,
-    Format,
-    Json,
-    MeasureNames,
-    OutputFormat,
-    Quiet,
-    choose_format,
-)
+from hessent.cli.options import Blocks, Debug, Format, Json, MeasureNames, OutputFormat, Quiet, choose_format
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from hessent.pipeline.request import SpectrumRequest
+    from hessent.report.comparison import Comparison
 
 
 def command(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN RUN…",
-            help="Folders of checkpoints or spectra, spectra files, or their `summary --json`. The first is the "
-            "reference.",
-        ),
-    ],
+    runs: shown.Runs,
     measure: MeasureNames = None,
     block: Blocks = None,
-    by_block: Annotated[
-        bool,
-        typer.Option(
-            "--blocks",
-            help="Block by block at the last common checkpoint, those that differ most first.",
-            rich_help_panel=SHOWN,
-        ),
-    ] = False,
-    paper: Annotated[
-        bool,
-        typer.Option("--paper", help="The quantities of the source paper's Tables 2 to 5.", rich_help_panel=SHOWN),
-    ] = False,
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict",
-            help="Refuse runs whose data, seeds or settings differ (exit code 2).",
-            rich_help_panel=SHOWN,
-        ),
-    ] = False,
-    no_measure: Annotated[
-        bool,
-        typer.Option(
-            "--no-measure",
-            help="Compare the spectra that are there; measure no checkpoint.",
-            rich_help_panel="Missing spectra",
-        ),
-    ] = False,
+    by_block: shown.ByBlock = False,
+    paper: shown.Paper = False,
+    strict: shown.Strict = False,
+    no_measure: shown.NoMeasure = False,
     arch: given.Arch = None,
     data: given.Data = None,
     samples: given.Samples = None,
@@ -81,64 +37,39 @@ def command(
     Runs with the same seed and samples are compared probe by probe, which makes intervals narrower.  Checkpoints
     without a spectrum are measured first, and their spectra kept beside them; typed again, it goes on.
     """
-    from hessent.cli.console import warn
-    from hessent.cli.output import emit
+    from hessent.cli.measuring_runs import measurer
     from hessent.errors import UsageError
+    from hessent.pipeline.asked import Asked
     from hessent.pipeline.compared_runs import compare
-    from hessent.report.comparison_blocks import block_tables
-    from hessent.report.comparison_paper import paper_tables
-    from hessent.report.comparison_tables import comparison_tables
-
-    def request(checkpoint: str) -> SpectrumRequest:
-        from hessent.pipeline.accuracy import Accuracy
-        from hessent.pipeline.request import SpectrumRequest
-
-        return SpectrumRequest(
-            checkpoint=checkpoint,
-            arch=arch,
-            data=data,
-            samples=samples,
-            full=not no_full,
-            rtol=rtol,
-            seed=seed,
-            accuracy=Accuracy(max_matvecs=max_matvecs),
-        )
 
     if by_block and paper:
         raise UsageError("--blocks and --paper ask for two views at once", fix="give only one of them")
     chosen = choose_format(output_format, as_json)
+    asked = Asked(arch, data, samples, not no_full, rtol, max_matvecs, seed)
     found = compare(
         *runs,
         measures=measure or (),
         blocks=block or (),
         by_block=by_block,
         strict=strict,
-        measure=None if no_measure else _measurer(request),
+        measure=None if no_measure else measurer(asked),
     )
-    if chosen is not OutputFormat.TABLE:
+    _print(found, chosen, paper=paper)
+
+
+def _print(found: Comparison, output_format: OutputFormat, *, paper: bool) -> None:
+    """Print a comparison in the view that was asked for; what warns of it goes to standard error beside no table."""
+    from hessent.cli.console import warn
+    from hessent.cli.output import emit
+    from hessent.report.comparison_blocks import block_tables
+    from hessent.report.comparison_paper import paper_tables
+    from hessent.report.comparison_tables import comparison_tables
+
+    if output_format is not OutputFormat.TABLE:
         for text in found.warnings:
             warn(text)
-    if chosen is OutputFormat.JSON:
-        emit([], found.to_json(), chosen)
+    if output_format is OutputFormat.JSON:
+        emit([], found.to_json(), output_format)
         return
-    emit((paper_tables if paper else block_tables if by_block else comparison_tables)(found), {}, chosen)
-
-
-def _measurer(request: Callable[[str], SpectrumRequest]) -> Callable[[str], None]:
-    """Return what measures one checkpoint, with its progress on standard error."""
-
-    def measure(checkpoint: str) -> None:
-        import signal
-
-        from hessent.cli.console import note
-        from hessent.cli.progress import SpectrumDisplay
-        from hessent.errors import InterruptedRunError
-        from hessent.pipeline.spectrum_run import run_spectrum
-
-        note(f"{checkpoint}: has no finished spectrum yet, measuring it")
-        with SpectrumDisplay() as display:
-            outcome = run_spectrum(request(checkpoint), display)
-        if display.signal_received is not None:
-            raise InterruptedRunError(str(outcome.path), by_user=display.signal_received == signal.SIGINT)
-
-    return measure
+    tables = paper_tables if paper else block_tables if found.by_block else comparison_tables
+    emit(tables(found), {}, output_format)
