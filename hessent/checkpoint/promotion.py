@@ -1,17 +1,17 @@
 """From stored tensors to numbers that can be computed with: promoted, checked and fingerprinted in one pass.
 
-The digest is taken over names, types, shapes and the stored bytes, in the order of the names.  So it does not
-depend on the file's layout: one file, its shards and the same weights from `torch.save` have one digest.
+The digest is that of `fingerprint`: it does not depend on the file's layout.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
+from hessent.checkpoint.fingerprint import combined
 from hessent.checkpoint.listing import capped, shown
 from hessent.checkpoint.stored import DTYPE_NAMES, StoredTensor, TensorInfo, stored_dtype
 from hessent.errors import CheckpointError
@@ -85,22 +85,13 @@ def promote(stored: Iterable[StoredTensor], dtype: torch.dtype, where: str) -> L
         )
     names = sorted(tensors)
     return LoadedTensors(
-        {name: tensors[name] for name in names}, _combine(names, infos, digests), stored_dtype(infos.values())
+        {name: tensors[name] for name in names}, combined(infos, digests), stored_dtype(infos.values())
     )
 
 
 def _digest(tensor: torch.Tensor) -> bytes:
     raw = tensor.contiguous().reshape(-1).view(torch.uint8)
     return hashlib.sha256(raw.numpy().data).digest()
-
-
-def _combine(names: list[str], infos: Mapping[str, TensorInfo], digests: Mapping[str, bytes]) -> str:
-    combined = hashlib.sha256()
-    for name in names:
-        encoded = name.encode("utf-8", "surrogatepass")
-        description = f"{len(encoded)}:{infos[name].dtype}:{'x'.join(map(str, infos[name].shape))}:"
-        combined.update(description.encode("ascii") + encoded + digests[name])
-    return combined.hexdigest()
 
 
 def _not_finite(stored: torch.Tensor, promoted: torch.Tensor) -> str | None:

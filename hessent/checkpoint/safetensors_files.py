@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import torch
-
+from hessent.checkpoint.element_types import TensorInfo
 from hessent.checkpoint.regular_file import (
     Stamp,
     changed_while_reading,
@@ -20,8 +19,12 @@ from hessent.checkpoint.regular_file import (
     require_unchanged,
 )
 from hessent.checkpoint.safetensors_header import Entry, Header, read_header
-from hessent.checkpoint.stored import TORCH_DTYPES, StoredTensor, TensorInfo
 from hessent.errors import ComputationError
+
+if TYPE_CHECKING:
+    import torch
+
+    from hessent.checkpoint.stored import StoredTensor
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,25 @@ class SafetensorsFile:
         CheckpointError
             The file is no longer the one whose header was checked.
         """
+        from hessent.checkpoint.stored import StoredTensor
+
+        for name, entry, handle in self.walk():
+            yield StoredTensor(name, _read_tensor(handle, entry, self.path))
+
+    def walk(self) -> Iterator[tuple[str, Entry, BinaryIO]]:
+        """Go through all tensors in the order of the data; the handle stands at each, and must be read past it.
+
+        Raises
+        ------
+        CheckpointError
+            The file is no longer the one whose header was checked.
+        """
         with open_regular(self.path) as (handle, stamp):
             if stamp != self.stamp:
                 raise changed_while_reading(self.path)
             handle.seek(self.header.data_start)
             for name, entry in self.header.entries.items():
-                yield StoredTensor(name, _read_tensor(handle, entry, self.path))
+                yield name, entry, handle
             if Stamp.of_handle(handle) != self.stamp:
                 raise changed_while_reading(self.path)
         require_unchanged(self.path, self.stamp)
@@ -93,6 +109,10 @@ class SafetensorsSource:
 
 
 def _read_tensor(handle: BinaryIO, entry: Entry, path: str) -> torch.Tensor:
+    import torch  # what only fingerprints a file does without
+
+    from hessent.checkpoint.stored import TORCH_DTYPES
+
     try:
         raw = torch.empty(entry.end - entry.begin, dtype=torch.uint8)
     except (RuntimeError, MemoryError) as error:

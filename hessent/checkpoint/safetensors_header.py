@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
+from hessent.checkpoint.element_types import ELEMENT_BYTES, MAX_TENSORS, TensorInfo
 from hessent.checkpoint.listing import capped, shown
 from hessent.checkpoint.regular_file import refuse_pointer
-from hessent.checkpoint.stored import MAX_TENSORS, TORCH_DTYPES, TensorInfo
 from hessent.checkpoint.strict_json import members
 from hessent.errors import CheckpointError
 from hessent.foreign.strict_json import MAX_BYTES
@@ -158,15 +158,15 @@ def _checked_entry(fields: dict[str, Any]) -> Entry:
     if fields.keys() != _FIELDS:
         raise ValueError("an entry needs exactly dtype, shape and data_offsets")
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in TORCH_DTYPES:
-        raise ValueError(f"the dtype {shown(str(dtype))} is not one of {', '.join(TORCH_DTYPES)}")
+    if not isinstance(dtype, str) or dtype not in ELEMENT_BYTES:
+        raise ValueError(f"the dtype {shown(str(dtype))} is not one of {', '.join(ELEMENT_BYTES)}")
     if not _are_sizes(shape) or len(shape) > MAX_DIMENSIONS:
         raise ValueError(f"the shape is not a list of at most {MAX_DIMENSIONS} non-negative integers")
     if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ValueError("data_offsets is not [begin, end] with 0 ≤ begin ≤ end")
     info = TensorInfo(tuple(shape), dtype)
     begin, end = offsets
-    expected = info.num_elements * TORCH_DTYPES[dtype].itemsize
+    expected = info.num_elements * ELEMENT_BYTES[dtype]
     if expected != end - begin:
         raise ValueError(f"{dtype} {list(shape)} takes {expected:,} bytes, its range has {end - begin:,}")
     return Entry(info, begin, end)

@@ -10,10 +10,10 @@ import os
 import re
 from typing import Any
 
+from hessent.checkpoint.element_types import MAX_TENSORS
 from hessent.checkpoint.listing import capped, shown
 from hessent.checkpoint.regular_file import open_regular
 from hessent.checkpoint.safetensors_files import SafetensorsFile, SafetensorsSource
-from hessent.checkpoint.stored import MAX_TENSORS
 from hessent.checkpoint.strict_json import parse_object
 from hessent.errors import CheckpointError
 from hessent.foreign.strict_json import MAX_BYTES

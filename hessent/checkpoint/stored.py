@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 
-MAX_TENSORS = 200_000
+from hessent.checkpoint.element_types import MAX_TENSORS, TensorInfo
 
-# The names of the safetensors format.  Types of less than a byte are absent: they mean nothing without scales.
+__all__ = ["DTYPE_NAMES", "MAX_TENSORS", "TORCH_DTYPES", "StoredTensor", "TensorInfo", "stored_dtype"]
+
 TORCH_DTYPES: Mapping[str, torch.dtype] = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -31,32 +31,6 @@ TORCH_DTYPES: Mapping[str, torch.dtype] = {
     "U64": torch.uint64,
 }
 DTYPE_NAMES: Mapping[torch.dtype, str] = {dtype: name for name, dtype in TORCH_DTYPES.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """What a file says about a tensor before it is read.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Lengths of the axes; empty for a scalar.
-    dtype : str
-        Stored element type by its safetensors name: "F32", "BF16", …
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-
-    @property
-    def num_elements(self) -> int:
-        """Number of elements (1 for a scalar)."""
-        return math.prod(self.shape)
-
-    @property
-    def is_floating(self) -> bool:
-        """Whether the stored type is a floating one."""
-        return TORCH_DTYPES[self.dtype].is_floating_point
 
 
 @dataclass(frozen=True, slots=True)

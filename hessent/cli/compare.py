@@ -52,13 +52,14 @@ def command(
         blocks=block or (),
         by_block=by_block,
         strict=strict,
+        asked=asked,
         measure=None if no_measure else measurer(asked),
     )
     _print(found, chosen, paper=paper)
 
 
 def _print(found: Comparison, output_format: OutputFormat, *, paper: bool) -> None:
-    """Print a comparison in the view that was asked for; what warns of it goes to standard error beside no table."""
+    """Print a comparison in the view asked for; beside no table, its warnings go to standard error."""
     from hessent.cli.console import warn
     from hessent.cli.output import emit
     from hessent.report.comparison_blocks import block_tables

@@ -1,6 +1,6 @@
-"""What a comparison asks of the spectra of its runs: the options of `hessent spectrum` that `hessent compare` takes.
+"""What a comparison asks of the spectra of its runs: those options of `hessent spectrum` that `compare` takes.
 
-Reading ready spectra needs no torch, so this file loads none; a request for a measurement is made when there is one.
+Reading ready spectra needs no torch, so this file loads none before a measurement is asked for.
 """
 
 from __future__ import annotations

@@ -1,33 +1,33 @@
 """`hessent compare` as one call: find the spectra of runs, measure what is missing, compare.
 
-The spectrum of a checkpoint stands beside it, under the name that `hessent spectrum` gives it.  In a folder with
-checkpoints, those at the shares of the training that are compared are measured where their spectrum is missing or
-was stopped early; the same command goes on from there.  Where nothing is missing, torch is not loaded.
+In a folder with checkpoints, those at the shares of the training that are compared are measured where their
+spectrum is missing, was stopped early, or is no longer of these weights; the same command goes on from there.  Where
+nothing is missing, torch is not loaded.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from hessent.errors import SpectrumFileError, UsageError
+from hessent.pipeline.asked import Asked
+from hessent.pipeline.run_spectra import SPECTRUM, Finding, State, is_weights, look_through
 from hessent.report.checks.judged_spectrum import JudgedSpectrum, judged_documents, judged_entry
-from hessent.report.checks.spectrum_files import read_every
+from hessent.report.checks.spectrum_files import read_every, spectra_in
 from hessent.report.comparison import Comparison, compare_runs
-from hessent.report.comparison_rows import ComparedRun, nearest_mark
+from hessent.report.comparison_cautions import Caution
+from hessent.report.comparison_rows import ComparedRun
+from hessent.report.kinds import kind_among, kind_of
 
 if TYPE_CHECKING:
     from hessent.spectra.model import Spectrum
 
-Measure = Callable[[str], None]
-"""Measures one checkpoint and leaves its spectrum beside it."""
+Measure = Callable[[Sequence[Finding]], None]
+"""Measures checkpoints and leaves their spectra beside them."""
 
-_WEIGHTS = (".safetensors.index.json", ".safetensors", ".pth.tar", ".pt", ".pth", ".bin", ".ckpt")
-_COMPANIONS = (".optim.safetensors",)
-_SPECTRUM = ".spectrum.h5"
 _IN_MEMORY = "(in memory)"
 Given = str | os.PathLike[str] | Mapping[str, Any] | Any
 
@@ -38,6 +38,7 @@ def compare(
     blocks: Sequence[str] = (),
     by_block: bool = False,
     strict: bool = False,
+    asked: Asked | None = None,
     measure: Measure | None = None,
 ) -> Comparison:
     """Compare runs with the first of them.
@@ -54,9 +55,12 @@ def compare(
     by_block : bool
         Compare block by block, at the last common share of the training.
     strict : bool
-        Refuse runs of other data, seeds or settings.
+        Refuse runs of other data, seeds or settings, and spectra that are no longer of the weights beside them.
+    asked : Asked, optional
+        How the spectra beside checkpoints are meant to have been measured; by default any settings will do.
     measure : callable, optional
-        Called with the path of each checkpoint that has no finished spectrum; without it only spectra are read.
+        Called once with all checkpoints, of all runs, whose spectrum is missing, unfinished or stale; without it
+        only spectra are read.
 
     Returns
     -------
@@ -71,108 +75,105 @@ def compare(
         If a file cannot be read.
     """
     names = _names([_shown(run) for run in runs])
-    found = [ComparedRun(name, tuple(_spectra(run, measure))) for name, run in zip(names, runs, strict=True)]
-    return compare_runs(found, measures=measures, blocks=blocks, by_block=by_block, strict=strict)
+    looked_at = [_look(run, asked or Asked(), measuring=measure is not None) for run in runs]
+    cautions = [Caution(finding.caution, True) for look in looked_at for finding in look.not_measured]
+    to_measure = [finding for look in looked_at for finding in look.to_measure]
+    if measure is not None and to_measure:
+        measure(list(dict.fromkeys(to_measure)))  # a run may be held against itself
+    found = [ComparedRun(name, tuple(look.spectra())) for name, look in zip(names, looked_at, strict=True)]
+    return compare_runs(
+        found, measures=measures, blocks=blocks, by_block=by_block, strict=strict, cautions=cautions
+    )
 
 
-def missing_spectra(folder: str) -> list[str]:
-    """Return the checkpoints of a run, at the shares of the training compared, that have no finished spectrum.
+@dataclass(frozen=True)
+class _Look:
+    """The spectra of a run as they lie there, and what is to be said of them.
 
-    Parameters
+    Attributes
     ----------
-    folder : str
-        As typed.
-
-    Raises
-    ------
-    CheckpointError
-        If the checkpoints cannot be put in order.
+    run : Given or sequence of these
+        As given.
+    found : tuple of JudgedSpectrum
+        Every spectrum that was there.
+    to_measure, not_measured : tuple of Finding
+        What is missing, unfinished or stale, and what of it stays as it is.
     """
-    if not any(_is_missing(path) for path in _weights_in(folder)):
-        return []
-    from hessent.checkpoint.run import open_run  # loads torch
 
-    nearest: dict[float, tuple[float, str]] = {}
-    entries = open_run(folder).checkpoints
-    for entry in entries:
-        mark = nearest_mark(entry.progress)
-        if mark is not None:
-            candidate = (abs(entry.progress - mark), entry.path)
-            nearest[mark] = min(nearest.get(mark, candidate), candidate)
-    chosen = {path for _, path in nearest.values()} or {entry.path for entry in entries}
-    return [entry.path for entry in entries if entry.path in chosen and _is_missing(entry.path)]
+    run: Given | Sequence[Given]
+    found: tuple[JudgedSpectrum, ...]
+    to_measure: tuple[Finding, ...] = ()
+    not_measured: tuple[Finding, ...] = ()
+
+    def spectra(self) -> list[JudgedSpectrum]:
+        """Return the spectra that are compared, by step; read anew where some have been measured."""
+        found = _read(self.run) if self.to_measure else list(self.found)
+        if not found:
+            raise _nothing(self.run)
+        kind = kind_among(found, _shown(self.run))
+        chosen = [spectrum for spectrum in found if kind_of(spectrum) == kind]
+        return sorted(chosen, key=lambda spectrum: (spectrum.step is None, spectrum.step or 0))
 
 
-def _spectra(run: Given | Sequence[Given], measure: Measure | None) -> list[JudgedSpectrum]:
-    """Every spectrum of a run, by step."""
+def _look(run: Given | Sequence[Given], asked: Asked, *, measuring: bool) -> _Look:
+    found = _read(run)
+    to_measure, not_measured = [], []
+    for folder in _folders(run):
+        own = [spectrum for spectrum in found if os.path.dirname(spectrum.file) == os.path.dirname(folder + "/x")]
+        kind = kind_among(own, folder)
+        of_kind = [spectrum for spectrum in own if kind_of(spectrum) == kind]
+        for finding in look_through(folder, kind, of_kind, asked, measuring=measuring):
+            if measuring and finding.state is not State.UNSURE:
+                to_measure.append(finding)
+            elif finding.state in (State.STALE, State.UNSURE):
+                not_measured.append(finding)
+    return _Look(run, tuple(found), tuple(to_measure), tuple(not_measured))
+
+
+def _folders(run: Given | Sequence[Given]) -> list[str]:
+    parts = run if isinstance(run, list | tuple) else [run]
+    return [os.fspath(part) for part in parts if isinstance(part, str | os.PathLike) and os.path.isdir(part)]
+
+
+def _read(run: Given | Sequence[Given]) -> list[JudgedSpectrum]:
+    """Every spectrum of a run; none, if it is a folder that has none yet."""
     if isinstance(run, list | tuple):
-        found = [spectrum for one in run for spectrum in _spectra(one, measure)]
-    elif isinstance(run, str | os.PathLike):
-        path = os.fspath(run)
-        if measure is not None and os.path.isdir(path):
-            for checkpoint in missing_spectra(path):
-                measure(checkpoint)
-        found = _read(path)
-    elif isinstance(run, Mapping):
-        found = judged_documents(run, _IN_MEMORY)
-    else:
-        found = [_in_memory(cast("Spectrum", run))]
-    if not found:
-        raise UsageError("a run has no spectrum")
-    return sorted(found, key=lambda spectrum: (spectrum.step is None, spectrum.step or 0))
+        return [spectrum for one in run for spectrum in _read(one)]
+    if isinstance(run, str | os.PathLike):
+        return _read_path(os.fspath(run))
+    if isinstance(run, Mapping):
+        return judged_documents(run, _IN_MEMORY)
+    return [_in_memory(cast("Spectrum", run))]
 
 
-def _read(path: str) -> list[JudgedSpectrum]:
-    if any(path.endswith(ending) for ending in _WEIGHTS) and os.path.isfile(path):
+def _read_path(path: str) -> list[JudgedSpectrum]:
+    if is_weights(path) and os.path.isfile(path):
         raise SpectrumFileError(
             "is a checkpoint, not a spectrum",
             where=path,
             fix="name its folder, or hessent spectrum for it first",
         )
+    if os.path.isdir(path) and not spectra_in(path):
+        return []
     return read_every(path)
+
+
+def _nothing(run: Given | Sequence[Given]) -> UsageError | SpectrumFileError:
+    folders = _folders(run)
+    if not folders:
+        return UsageError("a run has no spectrum")
+    return SpectrumFileError(
+        "no spectra in this folder",
+        where=folders[0],
+        expected="checkpoints, files *.spectrum.h5, or summaries *.json",
+        fix="hessent spectrum CHECKPOINT --arch ARCH for the checkpoints in it",
+    )
 
 
 def _in_memory(spectrum: Spectrum) -> JudgedSpectrum:
     from hessent.report.selection import SpectrumEntry
 
     return judged_entry(SpectrumEntry(_IN_MEMORY, spectrum))
-
-
-def _weights_in(folder: str) -> list[str]:
-    """What looks like a checkpoint in a folder, by its name alone."""
-    names: list[str] = []
-    with suppress(OSError):  # whoever reads the spectra says what is wrong
-        names = sorted(os.listdir(folder))
-    return [
-        os.path.join(folder, name)
-        for name in names
-        if not name.startswith(".")
-        and not name.endswith(_COMPANIONS)
-        and (name.endswith(_WEIGHTS) or _is_hugging_face(os.path.join(folder, name)))
-    ]
-
-
-def _is_hugging_face(path: str) -> bool:
-    return os.path.basename(path).startswith("checkpoint-") and os.path.isdir(path)
-
-
-def _is_missing(checkpoint: str) -> bool:
-    """Whether there is no spectrum beside a checkpoint, or one of a run that did not end."""
-    path = _beside(checkpoint)
-    if not path.is_file():
-        return True
-    if not Path(f"{path}.partial").exists():
-        return False
-    from hessent.spectra.hdf5_reader import load
-
-    return not load(path).complete
-
-
-def _beside(checkpoint: str) -> Path:
-    """Where `hessent spectrum` puts the spectrum of a checkpoint."""
-    path = Path(checkpoint)
-    ending = next((ending for ending in _WEIGHTS if path.name.endswith(ending) and not path.is_dir()), "")
-    return path.with_name(path.name.removesuffix(ending) + _SPECTRUM)
 
 
 def _shown(run: Given | Sequence[Given]) -> str:
@@ -194,4 +195,4 @@ def _names(paths: Sequence[str]) -> list[str]:
 
 def _short(path: str) -> str:
     name = os.path.basename(os.path.normpath(path)) or path
-    return name.removesuffix(".json").removesuffix(_SPECTRUM).removesuffix(".spectrum")
+    return name.removesuffix(".json").removesuffix(SPECTRUM).removesuffix(".spectrum")

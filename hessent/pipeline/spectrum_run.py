@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,9 @@ from hessent.pipeline.units import SettledOtherwiseError
 from hessent.pipeline.vector_places import overflow_for
 from hessent.pipeline.versions import library_versions
 from hessent.spectra.hdf5_reader import load
+from hessent.spectra.made_otherwise import HARMLESS, differences
 from hessent.spectra.merging import PART
 from hessent.spectra.model import Spectrum
-
-# Where two runs differ in nothing but these, their numbers agree up to rounding.
-_HARMLESS = frozenset(
-    {"batch_size", "device", "engine", "engine_why", "graphs_kept", "graph_bytes", "threads", "max_time"}
-)
 
 _ATTEMPTS = 5  # other processes may settle or finish what is shared at the same moment
 
@@ -142,7 +138,7 @@ def _finished(request: SpectrumRequest, prepared: Prepared, settings: Mapping[st
     existing = _existing(target)
     if existing is None:
         return None
-    differing = _differences(existing, prepared, settings)
+    differing = differences(existing, _asked(prepared, settings))
     part, asked = existing.settings.get(PART), None if request.part is None else str(request.part)
     held = None if part is None else f"{part['part']}/{part['of']}"
     if held != asked:
@@ -168,6 +164,7 @@ def _settings(request: SpectrumRequest, prepared: Prepared) -> dict[str, Any]:
         "verify": request.verify,
         "batch_size": prepared.stream.batch_size,
         "dtype": str(prepared.problem.dtype).removeprefix("torch."),
+        **prepared.problem.curvature.as_settings(),
     }
 
 
@@ -179,6 +176,7 @@ def _identity(request: SpectrumRequest, prepared: Prepared, settings: Mapping[st
         "arch options": _as_stored(prepared.checkpoint.arch_options),
         "data": prepared.data.sha256,
         "loss": prepared.problem.loss.name,
+        "curvature": prepared.problem.curvature.name,
         "seed": prepared.seed,
         "device": prepared.problem.device.type,
         "engine": request.engine or "auto",
@@ -186,26 +184,44 @@ def _identity(request: SpectrumRequest, prepared: Prepared, settings: Mapping[st
         "memory": request.memory,
         "units": None if request.part is None else str(request.part),
         "versions": library_versions(),
-        **{name.replace("_", "-"): value for name, value in settings.items() if name not in _HARMLESS},
+        **{name.replace("_", "-"): value for name, value in settings.items() if name not in HARMLESS},
     }
 
 
-def _differences(existing: Spectrum, prepared: Prepared, settings: Mapping[str, Any]) -> list[str]:
-    """What separates the measurement in the file from the one asked for, a line each."""
-    pairs = {
-        "checkpoint": (existing.checkpoint.sha256, prepared.checkpoint.sha256),
-        "arch": (existing.checkpoint.arch, prepared.checkpoint.arch),
-        "arch options": (dict(existing.checkpoint.arch_options), _as_stored(prepared.checkpoint.arch_options)),
-        "data": (existing.data.sha256, prepared.data.sha256),
-        "loss": (existing.loss.name, prepared.problem.loss.name),
-        "seed": (existing.seed, prepared.seed),
-        **{
-            name.replace("_", "-"): (existing.settings.get(name), value)
-            for name, value in settings.items()
-            if name not in _HARMLESS
-        },
+def _asked(prepared: Prepared, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a finished measurement must have been made with, to be taken for the one asked for."""
+    return {
+        "checkpoint": prepared.checkpoint.sha256,
+        "arch": prepared.checkpoint.arch,
+        "arch options": _as_stored(prepared.checkpoint.arch_options),
+        "data": prepared.data.sha256,
+        "loss": prepared.problem.loss.name,
+        "curvature": prepared.problem.curvature.name,
+        "seed": prepared.seed,
+        **{name.replace("_", "-"): value for name, value in settings.items() if name not in HARMLESS},
     }
-    return [f"{name}: {old} in the file, {new} now" for name, (old, new) in pairs.items() if old != new]
+
+
+def made_otherwise(spectrum: Spectrum, request: SpectrumRequest, names: Container[str]) -> list[str]:
+    """Return a line for each thing, among `names`, that separates a spectrum from what a request would measure.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        From a file.
+    request : SpectrumRequest
+        What would be asked.
+    names : container of str
+        As in `hessent.spectra.made_otherwise.held`.
+
+    Raises
+    ------
+    HessentError
+        Whatever preparation raises.
+    """
+    prepared = prepare(request)
+    asked = _asked(prepared, _settings(request, prepared))
+    return differences(spectrum, {name: value for name, value in asked.items() if name in names})
 
 
 def _as_stored(options: Mapping[str, Any]) -> dict[str, Any]:

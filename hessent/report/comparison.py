@@ -15,7 +15,7 @@ from hessent.errors import UsageError, suggest
 from hessent.measures.difference import Difference, unknown, unpaired_difference
 from hessent.measures.registry import measure_names
 from hessent.report.checks.judged_spectrum import JudgedSpectrum
-from hessent.report.comparison_cautions import cautions_of
+from hessent.report.comparison_cautions import Caution, cautions_of
 from hessent.report.comparison_rows import ComparedRun, Row, matched_rows
 from hessent.report.selection import HEADLINE
 
@@ -97,6 +97,7 @@ def compare_runs(
     blocks: Sequence[str] = (),
     by_block: bool = False,
     strict: bool = False,
+    cautions: Sequence[Caution] = (),
 ) -> Comparison:
     """Compare runs with the first of them.
 
@@ -112,6 +113,8 @@ def compare_runs(
         Compare block by block, at the last row alone.
     strict : bool
         Refuse runs of other data, seeds or settings.
+    cautions : sequence of Caution
+        What is known of the spectra beyond what they say themselves.
 
     Raises
     ------
@@ -130,13 +133,9 @@ def compare_runs(
     rows = matched_rows(runs)
     if by_block:
         rows = tuple(row for row in rows if row.checkpoints[0] is not None)[-1:]
-    cautions = cautions_of(runs, rows)
-    if strict and any(caution.of_fingerprints for caution in cautions):
-        raise UsageError(
-            "the runs differ in more than their weights",
-            problems=[caution.text for caution in cautions if caution.of_fingerprints],
-            fix="measure them alike, or leave out --strict",
-        )
+    cautions = [*cautions, *cautions_of(runs, rows)]
+    if strict:
+        _refuse(cautions)
     chosen = _chosen_blocks(rows, blocks, by_block)
     found = tuple(
         RunDifference(run.name, runs[0].name, row, block, block_differences(own, row.checkpoints[0], block))
@@ -154,6 +153,23 @@ def compare_runs(
         )
     texts = tuple(dict.fromkeys(caution.text for caution in cautions))
     return Comparison(tuple(runs), rows, chosen, tuple(measures or HEADLINE), found, texts, by_block)
+
+
+def _refuse(cautions: Sequence[Caution]) -> None:
+    """Refuse what `--strict` insists on.
+
+    Raises
+    ------
+    UsageError
+        If a caution is about what was measured or how.
+    """
+    problems = [caution.text for caution in cautions if caution.of_fingerprints]
+    if problems:
+        raise UsageError(
+            "the runs differ in more than their weights",
+            problems=list(dict.fromkeys(problems)),
+            fix="measure them alike, or leave out --strict",
+        )
 
 
 def block_differences(run: JudgedSpectrum, reference: JudgedSpectrum, block: str) -> Mapping[str, Difference]:

@@ -10,11 +10,8 @@ from typing import Any
 from hessent.errors import UsageError
 from hessent.report.checks.judged_spectrum import JudgedSpectrum
 from hessent.report.comparison_rows import AT_THE_MARK, ComparedRun, Row
+from hessent.spectra.made_otherwise import harmful
 
-# Where two measurements differ in nothing but these, their numbers agree up to rounding.
-_HARMLESS = frozenset(
-    ("batch_size", "device", "engine", "engine_why", "graphs_kept", "graph_bytes", "threads", "max_time")
-)
 _MOST_SHOWN = 4
 
 
@@ -100,9 +97,10 @@ def _of_pair(name: str, own: JudgedSpectrum, first: str, reference: JudgedSpectr
 
 
 def _of_settings(name: str, own: Any, first: str, other: Any) -> list[str]:
+    own, other = harmful(own), harmful(other)
     differing = [
         f"{key.replace('_', '-')} {own.get(key)} and {other.get(key)}"
-        for key in sorted((own.keys() | other.keys()) - _HARMLESS)
+        for key in sorted(own.keys() | other.keys())
         if json.dumps(own.get(key), default=str) != json.dumps(other.get(key), default=str)
     ]
     if not differing:

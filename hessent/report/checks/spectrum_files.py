@@ -144,8 +144,8 @@ def _stem(name: str) -> str:
 
 
 def _some_spectra_in(folder: str) -> list[str]:
-    """Return what `_spectra_in` does, at least one."""
-    names = _spectra_in(folder)
+    """Return what `spectra_in` does, at least one."""
+    names = spectra_in(folder)
     if not names:
         raise SpectrumFileError(
             "no spectra in this folder",
@@ -156,8 +156,14 @@ def _some_spectra_in(folder: str) -> list[str]:
     return names
 
 
-def _spectra_in(folder: str) -> list[str]:
-    """Return spectra files, and summaries of which there is no spectra file."""
+def spectra_in(folder: str) -> list[str]:
+    """Return the names of spectra files, and of summaries of which there is no spectra file.
+
+    Raises
+    ------
+    SpectrumFileError
+        If the folder cannot be read, or is that of something else: it has far too many files.
+    """
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
