@@ -74,6 +74,29 @@ def compare(
     SpectrumFileError
         If a file cannot be read.
     """
+    found, cautions = read_runs(*runs, asked=asked, measure=measure)
+    return compare_runs(
+        found, measures=measures, blocks=blocks, by_block=by_block, strict=strict, cautions=cautions
+    )
+
+
+def read_runs(
+    *runs: Given | Sequence[Given], asked: Asked | None = None, measure: Measure | None = None
+) -> tuple[list[ComparedRun], list[Caution]]:
+    """Return the spectra of runs by step, and what is known of them beyond what they say themselves.
+
+    Parameters
+    ----------
+    *runs, asked, measure
+        See `compare`; one run will do here.
+
+    Raises
+    ------
+    UsageError
+        If a run has no spectrum, or which one is meant cannot be told.
+    SpectrumFileError
+        If a file cannot be read.
+    """
     names = _names([_shown(run) for run in runs])
     looked_at = [_look(run, asked or Asked(), measuring=measure is not None) for run in runs]
     cautions = [Caution(finding.caution, True) for look in looked_at for finding in look.not_measured]
@@ -81,9 +104,7 @@ def compare(
     if measure is not None and to_measure:
         measure(list(dict.fromkeys(to_measure)))  # a run may be held against itself
     found = [ComparedRun(name, tuple(look.spectra())) for name, look in zip(names, looked_at, strict=True)]
-    return compare_runs(
-        found, measures=measures, blocks=blocks, by_block=by_block, strict=strict, cautions=cautions
-    )
+    return found, cautions
 
 
 @dataclass(frozen=True)

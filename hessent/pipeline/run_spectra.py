@@ -20,7 +20,7 @@ from hessent.errors import CheckpointError
 from hessent.pipeline.asked import Asked
 from hessent.report.checks.judged_spectrum import JudgedSpectrum
 from hessent.report.comparison_rows import nearest_mark
-from hessent.report.kinds import HESSIAN
+from hessent.report.kinds import HESSIAN, kind_of
 from hessent.spectra.made_otherwise import differences
 from hessent.spectra.model import Spectrum
 
@@ -116,6 +116,21 @@ def look_through(
     known = {path: by_name.get(beside(path, kind).name) for path in _weights_in(folder)}
     found = [_finding(path, kind, known.get(path), asked) for path in _compared(folder, known, measuring)]
     return [finding for finding in found if finding is not None]
+
+
+def without_spectrum(folder: str, spectra: Sequence[JudgedSpectrum]) -> list[str]:
+    """Return the checkpoints in a folder that none of its spectra, all of one kind, is of; by their names alone.
+
+    Parameters
+    ----------
+    folder : str
+        As typed.
+    spectra : sequence of JudgedSpectrum
+        Of that folder.
+    """
+    files = {os.path.basename(spectrum.file) for spectrum in spectra}
+    kinds = {kind_of(spectrum) for spectrum in spectra} or {HESSIAN}
+    return [path for path in _weights_in(folder) if not any(beside(path, kind).name in files for kind in kinds)]
 
 
 def _compared(folder: str, known: Mapping[str, JudgedSpectrum | None], measuring: bool) -> list[str]:
