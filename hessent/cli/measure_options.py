@@ -44,6 +44,25 @@ Loss = Annotated[
         "--loss", panel=_MODEL, metavar="LOSS", help="cross-entropy, mse, next-token or package.module:function."
     ),
 ]
+Curvature = Annotated[
+    str,
+    typer.Option(
+        "--curvature",
+        metavar="MATRIX",
+        help="hessian, ggn (generalised Gauss-Newton), fisher (expectation over the model's own predictions) or "
+        "empirical-fisher (gradients at the data's targets).",
+        rich_help_panel=_MODEL,
+    ),
+]
+FisherSamples = Annotated[
+    int | None,
+    _option(
+        "--fisher-samples",
+        panel=_MODEL,
+        metavar="S",
+        help="Of fisher: S targets drawn per item instead of the exact expectation.",
+    ),
+]
 Samples = Annotated[
     int | None,
     _option(

@@ -17,6 +17,8 @@ def command(
     data: given.Data = None,
     loss: given.Loss = None,
     samples: given.Samples = None,
+    curvature: given.Curvature = "hessian",
+    fisher_samples: given.FisherSamples = None,
     data_error: given.DataError = True,
     data_groups: given.DataGroups = 4,
     population: given.Population = None,
@@ -46,7 +48,7 @@ def command(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure the Hessian spectrum of a checkpoint, block by block, into a file, and print its summary.
+    """Measure the curvature spectrum of a checkpoint, block by block, into a file, and print its summary.
 
     Typed again, a finished measurement is only printed, and one that was stopped or killed goes on from where it
     was.  Typed in several terminals or jobs at once, it is shared among them.
@@ -89,6 +91,8 @@ def command(
         verify=not no_verify,
         out=out,
         part=None if units is None else Part.parse(units),
+        curvature=curvature,
+        fisher_samples=fisher_samples,
     )
     if dry_run:
         print_preflight(request, chosen)

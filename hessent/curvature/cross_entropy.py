@@ -61,16 +61,21 @@ def summed_cross_entropy(
     RuntimeError or IndexError
         If a target is no class (on a GPU torch's assertion, when it is next asked).
     """
-    few = logits.numel() <= _SMALL or logits.shape[1] < _FEW_CLASSES
+    few = has_few_classes(logits)
     if few and label_smoothing == 0.0 and logits.shape[1] > 1:
         return _from_the_others(logits, targets, ignore_index)
-    if few or not _is_plain(logits):
+    if few or not is_plain(logits):
         return functional.cross_entropy(
             logits, targets, reduction="sum", label_smoothing=label_smoothing, ignore_index=ignore_index
         )
     counted = targets != ignore_index
     labels = targets.where(counted, 0)[:, None]
     return _summed_loss(logits, labels, counted[:, None], label_smoothing)
+
+
+def has_few_classes(logits: Tensor) -> bool:
+    """Whether logits (N, V) are so few that torch's own operations are faster than those that save memory."""
+    return logits.numel() <= _SMALL or logits.shape[1] < _FEW_CLASSES
 
 
 def _from_the_others(logits: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
@@ -88,7 +93,7 @@ def _from_the_others(logits: Tensor, targets: Tensor, ignore_index: int) -> Tens
     return functional.softplus(margins, threshold=_LINEAR).where(counted, 0).sum()
 
 
-def _is_plain(tensor: Tensor) -> bool:
+def is_plain(tensor: Tensor) -> bool:
     """Tell whether neither a torch.func transform nor forward-mode differentiation is at work on a tensor."""
     try:
         tensor.untyped_storage()
@@ -117,7 +122,7 @@ class _SummedLoss(Function):
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, None, None, None]:
         logits, labels, counted = ctx.saved_tensors
-        if scale.requires_grad or not _is_plain(scale):
+        if scale.requires_grad or not is_plain(scale):
             gradient = (logits.softmax(1) - _target_mass(logits, labels, ctx.smoothing)) * (scale * counted)
         else:
             gradient = _gradient(logits, labels, counted, scale, ctx.smoothing)

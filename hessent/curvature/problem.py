@@ -24,7 +24,9 @@ from hessent.curvature.attention import attention
 from hessent.curvature.containers import map_tensors
 from hessent.curvature.finite import refuse_weights
 from hessent.curvature.gelu import derivatives_inside, gelu
-from hessent.curvature.losses import Loss, resolve_loss
+from hessent.curvature.losses.loss import Loss
+from hessent.curvature.losses.registry import resolve_loss
+from hessent.curvature.matrices.kinds import Curvature, Hessian
 from hessent.curvature.mean_loss import sum_losses
 from hessent.curvature.out_of_memory import ShrinkableBatches, retried
 from hessent.curvature.prefetch import prefetched
@@ -62,6 +64,8 @@ class Problem:
     ----------
     parameters : dict of str to Tensor
         The variables, in the model's order, tied ones once.
+    curvature : Curvature
+        Which matrix is multiplied with: the Hessian, unless `with_curvature` named another.
     loss_value : float
         L(θ), filled by `measure_loss`.
     num_items : int
@@ -95,6 +99,7 @@ class Problem:
         self.dtype = dtype
         self.model = copy.deepcopy(model).to(device=self.device, dtype=dtype).eval()
         self.loss = resolve_loss(loss)
+        self.curvature: Curvature = Hessian()
         self.batches = batches
         self._watch = SampleWatch(batches)
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -152,6 +157,10 @@ class Problem:
         outputs = self.outputs(inputs)
         return self.loss.sum(outputs, targets), self.loss.count(outputs, targets)
 
+    def objective_sum(self, inputs: Any, targets: Any) -> Tensor:
+        """Return the scalar, summed over the items of a micro-batch, whose Hessian is the curvature matrix."""
+        return self.curvature.objective(self.loss, self.outputs(inputs), targets)
+
     def measure_loss(self) -> float:
         """Evaluate L(θ) over all data, checking targets against outputs, and fix the numbers of items and samples.
 
@@ -199,9 +208,21 @@ class Problem:
     def with_batches(self, batches: Batches) -> Problem:
         """Return the same problem (parameters shared) with other data."""
         other = copy.copy(self)
-        other.batches, other.notes = batches, ()
+        other.batches, other.notes = self.curvature.batches(batches), ()
         other._watch = SampleWatch(batches)
         return other
+
+    def with_curvature(self, curvature: Curvature) -> Problem:
+        """Return the same problem (parameters shared) with another matrix in place of the Hessian.
+
+        Parameters
+        ----------
+        curvature : Curvature
+            Of `hessent.curvature.matrices.kinds`.
+        """
+        other = copy.copy(self)
+        other.curvature, other.loss = curvature, curvature.loss(self.loss)
+        return other.with_batches(self.batches)
 
     def recut(self, batches: Batches) -> Problem:
         """Return the same problem (parameters shared) with the same samples, cut otherwise into micro-batches."""

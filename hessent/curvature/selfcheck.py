@@ -8,9 +8,10 @@
    random unit vector itself, the difference is the root mean square eigenvalue of the noise, in the unit of the
    eigenvalues: the floor below which the curvature of a direction cannot be told from none.
 3. Second derivative: in float64 on a few samples, a central difference of the gradient along a random direction
-   against the product.  It is taken at slightly perturbed weights, so that no unit sits exactly on a kink (at
-   initialisation many do), with several step sizes of which the best counts: crossing a kink spoils large steps,
-   rounding spoils small ones, and a wrong product agrees with none.
+   against the product; for the curvatures Jᵀ M J, Jᵀ M u with u the central difference of the outputs.  It is taken
+   at slightly perturbed weights, so that no unit sits exactly on a kink (at initialisation many do), with several
+   step sizes of which the best counts: crossing a kink spoils large steps, rounding spoils small ones, and a wrong
+   product agrees with none.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from hessent.curvature.blocks import FULL, Block
 from hessent.curvature.containers import samples
 from hessent.curvature.engine import HessianEngine
 from hessent.curvature.engines.double_backward import DoubleBackward
+from hessent.curvature.matrices.kinds import Hessian
 from hessent.curvature.problem import Problem, exact_derivatives
 from hessent.errors import SelfCheckError
 
@@ -112,7 +114,7 @@ def measure_noise(
 
 def check_derivative(problem: Problem, generator: torch.Generator) -> float:
     """Return the relative difference between a product and a central difference of the gradient, in float64."""
-    inputs, targets = next(iter(problem.micro_batches()))
+    inputs, targets = next(iter(problem.batches))
     few = Problem(
         problem.model,
         problem.loss,
@@ -120,6 +122,7 @@ def check_derivative(problem: Problem, generator: torch.Generator) -> float:
         device=problem.device,
         dtype=torch.float64,
     )
+    few.curvature = problem.curvature  # the loss and the samples are already as it needs them
     few_inputs, few_targets = next(few.micro_batches())
     if few.loss.count(few.outputs(few_inputs), few_targets) == 0:
         return 0.0  # every target of these samples is ignored: nothing to differentiate
@@ -138,9 +141,7 @@ def check_derivative(problem: Problem, generator: torch.Generator) -> float:
         scale = 1.0
     best = math.inf
     for step in _STEPS:
-        change = step * length * direction
-        forward, backward = _gradient_at(few, origin + change), _gradient_at(few, origin - change)
-        difference = (forward - backward) / (2 * step * length)
+        difference = _difference(few, origin, direction, step * length)
         best = min(best, float((difference - product).norm()) / scale)
     return best
 
@@ -200,12 +201,43 @@ def _graph(problem: Problem) -> DoubleBackward:
     return DoubleBackward(problem, inputs, targets)
 
 
-def _gradient_at(problem: Problem, theta: Tensor) -> Tensor:
-    """Gradient of the summed loss at the parameters `theta`, leaving them there."""
+def _difference(problem: Problem, origin: Tensor, direction: Tensor, step: float) -> Tensor:
+    """Return the product with `direction` as a central difference of what needs one derivative less."""
+    ahead, behind = origin + step * direction, origin - step * direction
+    if isinstance(problem.curvature, Hessian):
+        return (_gradient_at(problem, ahead) - _gradient_at(problem, behind)) / (2 * step)
+    displacement = (_outputs_at(problem, ahead) - _outputs_at(problem, behind)) / (2 * step)
+    _move_to(problem, origin)
+    inputs, targets = next(iter(problem.micro_batches()))
+    with torch.enable_grad(), exact_derivatives(problem.model):
+        outputs = problem.outputs(inputs)
+        at = outputs.detach()
+        z = torch.zeros_like(at, requires_grad=True)
+        (slope,) = torch.autograd.grad(problem.curvature.form(problem.loss, at, targets, z), z, create_graph=True)
+        (M_u,) = torch.autograd.grad(slope, z, displacement)
+        pulled_back = torch.autograd.grad(outputs, list(problem.parameters.values()), M_u, materialize_grads=True)
+    return _flatten(pulled_back)
+
+
+def _move_to(problem: Problem, theta: Tensor) -> None:
     with torch.no_grad():
         pieces = torch.split(theta, [parameter.numel() for parameter in problem.parameters.values()])
         for parameter, piece in zip(problem.parameters.values(), pieces, strict=True):
             parameter.copy_(piece.view_as(parameter))
+
+
+def _outputs_at(problem: Problem, theta: Tensor) -> Tensor:
+    """Outputs at the parameters `theta`, leaving them there."""
+    _move_to(problem, theta)
+    inputs, _ = next(iter(problem.micro_batches()))
+    with torch.no_grad(), exact_derivatives(problem.model):
+        found: Tensor = problem.outputs(inputs)
+    return found
+
+
+def _gradient_at(problem: Problem, theta: Tensor) -> Tensor:
+    """Gradient of the summed loss at the parameters `theta`, leaving them there."""
+    _move_to(problem, theta)
     inputs, targets = next(iter(problem.micro_batches()))
     with torch.enable_grad(), exact_derivatives(problem.model):
         total, _ = problem.loss_sum(inputs, targets)

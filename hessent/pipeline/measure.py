@@ -229,7 +229,7 @@ class Measurement:
             checkpoint=checkpoint,
             data=data,
             loss=LossInfo(self.problem.loss.name, self.problem.loss_value),
-            curvature="hessian",
+            curvature=self.problem.curvature.name,
             seed=self.settings.seed,
             # A part is never the whole, even when it is done.
             complete=self.complete and self.part is None,

@@ -63,6 +63,7 @@ def preflight(request: SpectrumRequest, observer: Observer) -> Preflight:
         checkpoint=prepared.checkpoint,
         data=prepared.data,
         loss=prepared.problem.loss.name,
+        curvature=prepared.problem.curvature.name,
         output=str(request.output),
         num_params=prepared.problem.num_params,
         batch_size=prepared.stream.batch_size,

@@ -9,6 +9,7 @@ import torch
 
 from hessent.checkpoint.reader import open_checkpoint
 from hessent.checkpoint.trust import resolve_data
+from hessent.curvature.matrices.kinds import resolve_curvature
 from hessent.curvature.problem import Problem
 from hessent.data.registry import no_data_error, open_dataset
 from hessent.data.stream import BatchStream
@@ -152,6 +153,9 @@ def _join(
     except UsageError as error:
         error.where = error.where or choose.place("loss")  # of what a problem is made, only the loss is a name
         raise
+    problem = problem.with_curvature(
+        resolve_curvature(choose.request.curvature, fisher_samples=choose.request.fisher_samples, seed=choose.seed)
+    )
     few = problem.with_batches(stream.with_batch_size(min(_TRIED_SAMPLES, stream.num_samples)))
     _check_fit(few, stream, weights.built.name)
     batch_size = choose("batch_size") if settled is None else settled.batch_size

@@ -19,6 +19,8 @@ from hessent.pipeline.parts import Part
 
 DEFAULT_SAMPLES = 2048
 DTYPES = ("float32", "float64")
+HESSIAN = "hessian"
+CURVATURES = (HESSIAN, "ggn", "fisher", "empirical-fisher")
 LARGEST_SEED = 2**63 - 1  # what torch, numpy and a spectrum file can all hold
 
 
@@ -56,6 +58,10 @@ class SpectrumRequest:
         Target file.
     part : Part or None
         The part of the blocks to measure; None for all.
+    curvature : str
+        Which matrix, one of `CURVATURES`.
+    fisher_samples : int or None
+        Of `fisher`: targets drawn per item; None for the exact expectation.
     """
 
     checkpoint: str
@@ -78,6 +84,8 @@ class SpectrumRequest:
     verify: bool = True
     out: str | None = None
     part: Part | None = None
+    curvature: str = HESSIAN
+    fisher_samples: int | None = None
 
     def __post_init__(self) -> None:
         """Check every value at once.
@@ -95,6 +103,7 @@ class SpectrumRequest:
                 ("seed", self.seed, 0),
                 ("max-time", self.max_time, 0),
                 ("rtol", self.rtol, 0),
+                ("fisher-samples", self.fisher_samples, 1),
             )
             if value is not None and not value >= least
         ]
@@ -102,6 +111,10 @@ class SpectrumRequest:
             problems.append(f"CHECKPOINT '{self.checkpoint}': must name a file or a folder of its own")
         if self.seed is not None and self.seed > LARGEST_SEED:
             problems.append(f"--seed {self.seed}: must be at most {LARGEST_SEED}")
+        if self.curvature not in CURVATURES:
+            problems.append(f"--curvature {self.curvature}: must be one of {', '.join(CURVATURES)}")
+        elif self.fisher_samples is not None and self.curvature != "fisher":
+            problems.append(f"--fisher-samples {self.fisher_samples}: is of --curvature fisher alone")
         problems += self.accuracy.problems()
         if self.dtype is not None and self.dtype not in DTYPES:
             problems.append(f"--dtype {self.dtype}: must be one of {', '.join(DTYPES)}")
@@ -110,14 +123,14 @@ class SpectrumRequest:
 
     @property
     def output(self) -> Path:
-        """The spectrum file: as asked, or beside the checkpoint with the same stem."""
+        """The spectrum file: as asked, or beside the checkpoint with the same stem, which tells the curvature."""
         if self.out is not None:
             return Path(self.out)
         path = Path(self.checkpoint)
         if not path.name:  # `.` has none
             path = path.resolve()
         name = path.name
-        ending = ".spectrum.h5"
+        ending = ".spectrum.h5" if self.curvature == HESSIAN else f".{self.curvature}.spectrum.h5"
         if self.part is not None:
             ending = f".units-{self.part.number}-of-{self.part.of}{ending}"
         for suffix in (".safetensors.index.json", ".safetensors", ".pth.tar", ".pt", ".pth", ".bin", ".ckpt"):

@@ -78,7 +78,7 @@ class Preflight:
     ----------
     checkpoint, data
         What would be measured.
-    loss, output, device, dtype, engine, engine_why : str
+    loss, curvature, output, device, dtype, engine, engine_why : str
     num_params, batch_size : int
     blocks : tuple of PlannedBlock
     seconds : float
@@ -95,6 +95,7 @@ class Preflight:
     checkpoint: CheckpointInfo
     data: DataInfo
     loss: str
+    curvature: str
     output: str
     num_params: int
     batch_size: int
@@ -122,6 +123,7 @@ def preflight_table(plan: Preflight) -> Table:
     facts = [
         ("checkpoint", f"{plan.checkpoint.path} · {plan.checkpoint.arch} · {plan.num_params:,} parameters"),
         ("data", f"{plan.data.name} · {plan.data.samples:,} of {plan.data.available:,} samples · {plan.loss}"),
+        ("curvature", plan.curvature),
         ("machine", f"{plan.device} · {plan.dtype} · engine {plan.engine} · micro-batch {plan.batch_size:,}"),
         ("engine", plan.engine_why),
         ("expected", f"{plan.matvecs:,} products · about {_duration(plan.seconds)} · {nbytes}"),
@@ -201,7 +203,7 @@ def preflight_document(plan: Preflight) -> dict[str, Any]:
             **synthetic,
         },
         "loss": plan.loss,
-        "curvature": "hessian",
+        "curvature": plan.curvature,
         "output": plan.output,
         "num_params": plan.num_params,
         "batch_size": plan.batch_size,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hessent.curvature.losses import Loss
+from hessent.curvature.losses.loss import Loss
 from hessent.data.dataset import Dataset
 from hessent.data.stream import BatchStream
 from hessent.errors import DataError

@@ -15,7 +15,8 @@ import torch
 from hessent.arch.architecture import BuiltModel
 from hessent.arch.registry import architectures, build, data_options, data_problem
 from hessent.arch.settings import show
-from hessent.curvature.losses import Loss, resolve_loss
+from hessent.curvature.losses.loss import Loss
+from hessent.curvature.losses.registry import resolve_loss
 from hessent.data.dataset import Dataset
 from hessent.data.registry import open_dataset
 from hessent.errors import ArchitectureError, DataError, UsageError, memory_ran_out

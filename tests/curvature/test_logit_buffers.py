@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from hessent.curvature import cross_entropy
 from hessent.curvature.cross_entropy import summed_cross_entropy
-from hessent.curvature.losses import CallableLoss, resolve_loss
+from hessent.curvature.losses.callable_loss import CallableLoss
+from hessent.curvature.losses.registry import resolve_loss
 from hessent.curvature.problem import Problem
 
 
@@ -175,7 +176,7 @@ class TestTransforms:
 
     @pytest.mark.parametrize("transform", [lambda f, z: grad(f)(z), lambda f, z: vmap(f)(z[None])])
     def test_ours_refuses_transforms_that_it_is_not_told_of(self, transform, monkeypatch):
-        monkeypatch.setattr(cross_entropy, "_is_plain", lambda tensor: True)
+        monkeypatch.setattr(cross_entropy, "is_plain", lambda tensor: True)
         targets = labels(2, 7)
         with pytest.raises(RuntimeError, match="setup_context"):
             transform(lambda z: ours(z, targets, 0.0), randn(2, 7))

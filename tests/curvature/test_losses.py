@@ -6,7 +6,9 @@ from torch import nn
 from torch.nn import functional
 
 from hessent.curvature.cross_entropy import summed_cross_entropy
-from hessent.curvature.losses import CallableLoss, Loss, loss_names, resolve_loss
+from hessent.curvature.losses.callable_loss import CallableLoss
+from hessent.curvature.losses.loss import Loss
+from hessent.curvature.losses.registry import loss_names, resolve_loss
 from hessent.errors import DataError, InputError, UsageError
 
 

@@ -11,7 +11,7 @@ from hessent.curvature.blocks import Block
 from hessent.curvature.engines import own_tangents
 from hessent.curvature.engines.double_backward import DoubleBackward
 from hessent.curvature.engines.forward import ForwardOverReverse
-from hessent.curvature.engines.functional_loss import quiet_transforms
+from hessent.curvature.engines.functional_objective import quiet_transforms
 from hessent.curvature.engines.linearized import Linearized
 from hessent.curvature.engines.norm_tangents import layer_norm
 from hessent.curvature.engines.own_tangents import OwnTangents

@@ -20,6 +20,7 @@ def plan():
         checkpoint=sample.checkpoint,
         data=sample.data,
         loss="cross-entropy",
+        curvature="hessian",
         output="step-000400.spectrum.h5",
         num_params=11_173_962,
         batch_size=128,

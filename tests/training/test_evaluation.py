@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hessent.curvature.losses import resolve_loss
+from hessent.curvature.losses.registry import resolve_loss
 from hessent.data.dataset import DatasetSpec
 from hessent.data.tensors import TensorDataset
 from hessent.errors import DataError

@@ -19,7 +19,7 @@ from hessent.checkpoint.matching import load_into
 from hessent.checkpoint.optimizer_state import read_optimizer_state
 from hessent.checkpoint.reader import open_checkpoint
 from hessent.checkpoint.run import open_run
-from hessent.curvature.losses import resolve_loss
+from hessent.curvature.losses.registry import resolve_loss
 from hessent.data.registry import open_dataset
 from hessent.training.evaluation import evaluate
 from hessent.training.identity import describe_run, differences

@@ -21,7 +21,7 @@ from hessent.curvature.problem import Problem, exact_derivatives
 
 
 class DoubleBackward(MicroBatch):
-    """The graph of the summed loss of one micro-batch and of its gradient.
+    """The graph of the summed objective of one micro-batch and of its gradient.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class DoubleBackward(MicroBatch):
         super().__init__(problem, inputs, targets)
         self._at_once = at_once
         with torch.enable_grad(), exact_derivatives(problem.model):
-            total, _ = problem.loss_sum(inputs, targets)
+            total = problem.objective_sum(inputs, targets)
             names, parameters = list(problem.parameters), list(problem.parameters.values())
             gradients = torch.autograd.grad(total, parameters, create_graph=True, materialize_grads=True)
         if at_once > 1:
@@ -46,7 +46,7 @@ class DoubleBackward(MicroBatch):
 
     @property
     def gradients(self) -> dict[str, Tensor]:
-        """Gradient of the summed loss, by parameter, attached to the graph."""
+        """Gradient of the summed objective, by parameter, attached to the graph."""
         return self._gradients
 
     def products(self, block: Block, V: Tensor) -> Tensor:

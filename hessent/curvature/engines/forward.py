@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.func import grad, jvp, vmap
 
 from hessent.curvature.blocks import Block
-from hessent.curvature.engines.functional_loss import FunctionalLoss, quiet_transforms
+from hessent.curvature.engines.functional_objective import FunctionalObjective, quiet_transforms
 from hessent.curvature.engines.micro_batch import MicroBatch, unflatten
 from hessent.curvature.problem import Problem, exact_derivatives
 
@@ -38,14 +38,14 @@ class ForwardOverReverse(MicroBatch):
         super().__init__(problem, inputs, targets)
         self._at_once = at_once
         self._inputs, self._targets = inputs, targets
-        self._loss = FunctionalLoss(problem, inputs, targets)
+        self._objective = FunctionalObjective(problem, inputs, targets)
 
     @property
     def gradients(self) -> dict[str, Tensor]:
-        """Gradient of the summed loss, by parameter, computed anew on every call."""
+        """Gradient of the summed objective, by parameter, computed anew on every call."""
         names, parameters = list(self.problem.parameters), list(self.problem.parameters.values())
         with torch.enable_grad(), exact_derivatives(self.problem.model):
-            total, _ = self.problem.loss_sum(self._inputs, self._targets)
+            total = self.problem.objective_sum(self._inputs, self._targets)
             gradients = torch.autograd.grad(total, parameters, materialize_grads=True)
         return dict(zip(names, gradients, strict=True))
 
@@ -58,7 +58,7 @@ class ForwardOverReverse(MicroBatch):
             If an operation of the model or the loss has no forward derivative or cannot be batched.
         """
         primals = {name: self.problem.parameters[name].detach() for name in block.parameters}
-        gradient = grad(self._loss)
+        gradient = grad(self._objective)
 
         def directional(*tangents: Tensor) -> Tensor:
             along = dict(zip(primals, tangents, strict=True))

@@ -21,7 +21,7 @@ from torch.func import grad, jvp
 
 from hessent.curvature.blocks import Block
 from hessent.curvature.engines.double_backward import DoubleBackward
-from hessent.curvature.engines.functional_loss import FunctionalLoss, quiet_transforms
+from hessent.curvature.engines.functional_objective import FunctionalObjective, quiet_transforms
 from hessent.curvature.engines.linear_program import LinearProgram
 from hessent.curvature.engines.micro_batch import MicroBatch, unflatten
 from hessent.curvature.engines.program_slice import ProgramSlices
@@ -109,7 +109,7 @@ class Linearized(MicroBatch):
             parameters = self.problem.parameters
             primals = {name: parameter.detach() for name, parameter in parameters.items()}
             tangents = _zeros_like(parameters)
-            gradient = grad(FunctionalLoss(self.problem, self._inputs, self._targets))
+            gradient = grad(FunctionalObjective(self.problem, self._inputs, self._targets))
             with exact_derivatives(self.problem.model), quiet_transforms(), Recorder(tangents) as recorder:
                 along = dict(zip(primals, tangents, strict=True))
                 gradients, derivative = jvp(gradient, (primals,), (along,))[:2]

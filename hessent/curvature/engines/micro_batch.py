@@ -14,12 +14,12 @@ from hessent.curvature.problem import Problem
 
 
 class MicroBatch(ABC):
-    """The SUMMED loss of one micro-batch, ready to be multiplied with.
+    """The SUMMED objective of one micro-batch, ready to be multiplied with.
 
     Parameters
     ----------
     problem : Problem
-        Defines loss and parameters.
+        Defines curvature, loss and parameters.
     inputs, targets
         The micro-batch, already on the device.
     """
@@ -47,7 +47,7 @@ class MicroBatch(ABC):
     @property
     @abstractmethod
     def gradients(self) -> Mapping[str, Tensor]:
-        """Gradient of the summed loss, by parameter."""
+        """Gradient of the summed objective, by parameter."""
 
     def release(self, parameters: Collection[str]) -> None:
         """Let go of what only products with other blocks than those of these parameters would need."""

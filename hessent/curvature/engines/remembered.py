@@ -98,13 +98,14 @@ def _keep(path: Path, text: str, is_spoiled: Callable[[], bool]) -> None:
 
 
 def identity(problem: Problem) -> dict[str, Any]:
-    """Return what timings depend on besides the question itself: versions, machine, model, loss and precision."""
+    """Return what timings depend on besides the question: versions, machine, model, loss, curvature, precision."""
     return {
         "versions": [version("hessent"), version("torch")],
         "device": _device(problem.device),
         "dtype": str(problem.dtype),
         "model": _structure(problem.model),
         "loss": problem.loss.name,
+        "curvature": problem.curvature.name,
     }
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from hessent.curvature.blocks import Block
-from hessent.curvature.engines.functional_loss import FunctionalLoss
+from hessent.curvature.engines.functional_objective import FunctionalObjective
 from hessent.curvature.engines.micro_batch import MicroBatch, unflatten
 from hessent.curvature.problem import Problem, exact_derivatives
 from hessent.errors import ComputationError
@@ -72,7 +72,7 @@ class ReplayedBackward(MicroBatch):
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream), torch.enable_grad(), exact_derivatives(problem.model):
                 self._leaves = {name: p.detach().requires_grad_() for name, p in problem.parameters.items()}
-                total = FunctionalLoss(problem, inputs, targets)(self._leaves)
+                total = FunctionalObjective(problem, inputs, targets)(self._leaves)
                 gradients = torch.autograd.grad(
                     total, list(self._leaves.values()), create_graph=True, materialize_grads=True
                 )
@@ -81,7 +81,7 @@ class ReplayedBackward(MicroBatch):
 
     @property
     def gradients(self) -> dict[str, Tensor]:
-        """Gradient of the summed loss, by parameter, attached to the graph."""
+        """Gradient of the summed objective, by parameter, attached to the graph."""
         return self._gradients
 
     def products(self, block: Block, V: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The summed loss of one micro-batch as a function of tensors that stand in for the parameters."""
+"""The summed objective of one micro-batch as a function of tensors that stand in for the parameters."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def _unfused() -> Iterator[None]:
         torch.backends.mkldnn.enabled = was
 
 
-class FunctionalLoss:
-    """Σ ℓ over one micro-batch, of parameters that are given with every call.
+class FunctionalObjective:
+    """What the curvature is the Hessian of, over one micro-batch, of parameters that are given with every call.
 
     Parameters
     ----------
     problem : Problem
-        Defines loss and model.
+        Defines curvature, loss and model.
     inputs, targets
         The micro-batch, already on the device.
     """
@@ -60,7 +60,7 @@ class FunctionalLoss:
         self._has_lstm = any(isinstance(module, nn.LSTM) for module in problem.model.modules())
 
     def __call__(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """Return the loss where some or all parameters are replaced; tied ones follow, the others are constants.
+        """Return the objective with some or all parameters replaced; tied ones follow, others are constants.
 
         Parameters
         ----------
@@ -83,4 +83,4 @@ class FunctionalLoss:
             outputs = functional_call(
                 self._problem.model, replaced, self._arguments, self._keywords, tie_weights=True
             )
-            return self._problem.loss.sum(outputs, self._targets)
+            return self._problem.curvature.objective(self._problem.loss, outputs, self._targets)

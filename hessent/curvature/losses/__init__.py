@@ -1,0 +1,1 @@
+"""Losses as sums over items, by name or as functions of the user's."""

@@ -1,0 +1,66 @@
+"""Squared errors."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from hessent.curvature.losses.loss import Loss
+from hessent.curvature.matrices.gaussian_forms import GaussianForms
+from hessent.curvature.matrices.output_forms import OutputForms
+from hessent.curvature.target_checks import check_tensors, dtype_name, shapes_differ
+from hessent.errors import DataError
+
+
+class MeanSquaredError(Loss):
+    """Squared error: outputs (B, …) and targets of the same shape; (B,) also serves outputs (B, 1)."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        self.name = "mse" if reduction == "mean" else f"mse?reduction={reduction}"
+        self.mean_over_outputs = reduction == "mean"
+
+    @cached_property
+    def forms(self) -> OutputForms:
+        """Those of a normal distribution around the outputs."""
+        return GaussianForms(self._weight, _as_outputs)
+
+    def sum(self, outputs: Any, targets: Any) -> Tensor:
+        """Return Σ over samples of the mean (or sum) of the squared errors over a sample's outputs."""
+        total: Tensor = (outputs - _as_outputs(outputs, targets)).square().sum()
+        return total * self._weight(outputs)
+
+    def _weight(self, outputs: Tensor) -> float:
+        """What one squared error counts."""
+        return 1.0 / outputs.shape[1:].numel() if self.mean_over_outputs else 1.0
+
+    def count(self, outputs: Any, targets: Any) -> int:
+        """Return the number of samples."""
+        return self.count_targets(targets)
+
+    def count_targets(self, targets: Any) -> int:
+        """Return the number of samples."""
+        return len(targets)
+
+    def check(self, outputs: Any, targets: Any, where: str) -> None:
+        """Refuse targets of another shape (never broadcast) and class labels.
+
+        Raises
+        ------
+        DataError
+            If shapes or dtype do not fit.
+        """
+        check_tensors(outputs, targets, self.name, where)
+        if not targets.is_floating_point():
+            raise DataError(
+                f"{self.name} needs targets that are floating-point numbers, found {dtype_name(targets)}",
+                where=where,
+                fix="--loss cross-entropy for class labels, or store the targets as float32",
+            )
+        if targets.shape != outputs.shape and outputs.shape != (*targets.shape, 1):
+            raise shapes_differ(self.name, outputs, targets, "outputs and targets of the same shape", where)
+
+
+def _as_outputs(outputs: Tensor, targets: Tensor) -> Tensor:
+    return targets.to(outputs.dtype).reshape(outputs.shape)
