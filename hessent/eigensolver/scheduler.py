@@ -27,7 +27,11 @@ Multiply = Callable[[Requests], list[Product]]
 
 
 class Turns:
-    """Which blocks may be worked on, and what becomes of the work; here all of them, and nothing."""
+    """Which blocks may be worked on, and what becomes of the work; here all of them, and nothing.
+
+    `paused` is told where the solver works, which may be another thread than that of `admits` and `ended`; of one
+    solver, never two at the same time.
+    """
 
     def admits(self, solver: BlockSolver) -> bool:
         """Whether a solver that has not begun the stage may begin it; one that may not is left out of it."""
@@ -73,7 +77,7 @@ def run_solvers(
     workers : Executor, optional
         Where solvers work between products; without, they do so in turn with the products.
     turns : Turns, optional
-        Asked before a solver begins, and told where it stands; always from the thread that calls.
+        Asked before a solver begins, and told where it stands.
 
     Returns
     -------
@@ -172,16 +176,16 @@ class _Line:
             if self._turns.admits(solver):
                 self._before[solver] = solver.spectrum
                 generator = self._running[solver] = self._stage(solver)
-                self._settle(solver, _advance(generator, None))
+                self._settle(solver, self._advance(solver, generator, None))
 
     def send(self, solver: BlockSolver, product: Product) -> None:
         """Hand a solver its product."""
         del self.waiting[solver]
         generator = self._running[solver]
         if self._workers is None:
-            self._settle(solver, _advance(generator, product))
+            self._settle(solver, self._advance(solver, generator, product))
         else:
-            self._at_work[self._workers.submit(_advance, generator, product)] = solver
+            self._at_work[self._workers.submit(self._advance, solver, generator, product)] = solver
 
     def collect(self, *, all_of_them: bool) -> None:
         """Take back those that have done their work; where nobody else is ready, wait for one of them."""
@@ -210,16 +214,18 @@ class _Line:
             self._refined(solver)
         if columns is None:
             self._turns.ended(solver)
-        else:
-            self._turns.paused(solver)
 
+    def _advance(self, solver: BlockSolver, generator: Products[None], product: Product | None) -> Tensor | None:
+        """Send a product to a solver; return what it asks for next, None when it has finished.
 
-def _advance(generator: Products[None], product: Product | None) -> Tensor | None:
-    """Send a product to a solver; return what it asks for next, None when it has finished."""
-    try:
-        return next(generator) if product is None else generator.send(product)
-    except StopIteration:
-        return None
+        A state that is saved then costs no time where this goes on beside the products of other blocks.
+        """
+        try:
+            columns = next(generator) if product is None else generator.send(product)
+        except StopIteration:
+            return None
+        self._turns.paused(solver)
+        return columns
 
 
 def _refuse_non_finite(solver: BlockSolver, product: Product) -> None:

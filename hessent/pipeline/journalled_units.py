@@ -23,7 +23,7 @@ from hessent.pipeline.settled import Settled
 from hessent.pipeline.units import SettledOtherwiseError, Units
 from hessent.spectra.model import Spectrum
 
-_LEAST_SECONDS, _MOST_SECONDS = 1.0, 30.0  # between two states of a block
+_LEAST_SECONDS, _MOST_SECONDS = 4.0, 30.0  # between two states of a block
 _SHARE = 0.01  # of the time may go into saving
 
 
