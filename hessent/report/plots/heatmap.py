@@ -75,7 +75,7 @@ def heatmap_figure(entries: Sequence[SpectrumEntry], selection: Selection, look:
         (left / width, below / height, 1 - (left + 0.15) / width, 1 - (title + 0.25 + below) / height)
     )
     columns = [measure_column(name, selection.alpha) for name in selection.measures]
-    scores = np.array([_scores([m.measures[c.key] for m in chosen], c.kind) for c in columns]).T
+    scores = np.array([column_scores([m.measures[c.key] for m in chosen], c.kind) for c in columns]).T
     axes.imshow(np.ma.masked_invalid(scores), cmap="cividis", vmin=-_SPREAD, vmax=_SPREAD, aspect="auto", alpha=0.9)
     axes.set_xticks(range(len(columns)), [column.title for column in columns])
     axes.set_yticks(range(len(names)), names)
@@ -106,7 +106,7 @@ def _cell(measured: MeasuredBlock, name: str, alpha: float) -> str:
     return format_estimate(measured.measures[name], kind).joined()
 
 
-def _scores(estimates: Sequence[Estimate], kind: str) -> NDArray[np.float64]:
+def column_scores(estimates: Sequence[Estimate], kind: str) -> NDArray[np.float64]:
     """Return how far each value lies from the column's mean, in standard deviations; NaN where it is unknown."""
     values = np.array([_middle(estimate, kind) for estimate in estimates])
     sizes = np.abs(values[np.isfinite(values) & (values != 0.0)])

@@ -124,21 +124,27 @@ def _draw_measure(
             for block in entry.spectrum.blocks
             if block.name == name
         ]
-        _draw_line(axes, [(step, estimate) for step, estimate in points if step is not None], look.colours[number])
+        draw_line(axes, [(step, estimate) for step, estimate in points if step is not None], look.colours[number])
     if measure == "lambda_max":
         _draw_stability(axes, entries, look)
+    label_powers(axes)
+    axes.margins(x=0.06, y=0.12)
+    axes.grid(axis="y", color=look.faint, alpha=0.25, linewidth=0.5)
+    axes.locator_params(axis="x", nbins=4, integer=True)
+
+
+def label_powers(axes: Any) -> None:
+    """Make the upward axis logarithmic where all that is drawn is positive and ranges over decades."""
     values = [value for line in axes.get_lines() for value in line.get_ydata() if math.isfinite(value)]
     if values and min(values) > 0.0 and max(values) > 30.0 * min(values):
         axes.set_yscale("log")
         # matplotlib's own labels of such an axis are formulas, which are not drawn as such.
         axes.yaxis.set_major_formatter(lambda value, _: power_of_ten(value))
         axes.yaxis.set_minor_formatter(lambda value, _: "")
-    axes.margins(x=0.06, y=0.12)
-    axes.grid(axis="y", color=look.faint, alpha=0.25, linewidth=0.5)
-    axes.locator_params(axis="x", nbins=4, integer=True)
 
 
-def _draw_line(axes: Any, points: Sequence[tuple[int, Estimate]], colour: str) -> None:
+def draw_line(axes: Any, points: Sequence[tuple[int, Estimate]], colour: str) -> None:
+    """Draw estimates with their intervals, joined by a line; a gap where one is unknown."""
     shown = [(step, _centre(estimate), estimate) for step, estimate in points]
     # Not a number where it is unknown: the line has a gap there.
     axes.plot([s for s, _, _ in shown], [v for _, v, _ in shown], color=colour, linewidth=1.0, alpha=0.7)
