@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING
 
 from hessent.cli.console import note, warn
@@ -54,8 +53,8 @@ def run_and_print(
     if json_out is not None:
         write_whole(json_out, to_json(document).encode())
     emit(summary_tables(entry, selection), document, output_format)
-    if display.signal_received is not None:
-        raise InterruptedRunError(name, by_user=display.signal_received == signal.SIGINT)
+    if display.stop.received is not None:
+        raise InterruptedRunError(name, by_user=display.stop.by_user)
     if not outcome.spectrum.complete:
         note(f"{name}: stopped by --max-time; the intervals are as wide as the time allowed")
 

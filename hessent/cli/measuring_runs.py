@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hessent.cli.console import note
-from hessent.cli.progress import SpectrumDisplay
-from hessent.errors import InterruptedRunError
+from hessent.cli.run_progress import RunDisplay
+from hessent.errors import HessentError
 
 if TYPE_CHECKING:
     from hessent.pipeline.asked import Asked
     from hessent.pipeline.run_spectra import Finding
 
+_BY_USER, _BY_SIGNAL = 130, 75  # exit codes
+
 
 def measurer(asked: Asked) -> Callable[[Sequence[Finding]], None]:
-    """Return what measures checkpoints as asked."""
+    """Return what measures checkpoints as asked; it raises HessentError where a signal asks for the end."""
 
     def measure(findings: Sequence[Finding]) -> None:
         from hessent.pipeline.run_spectra import State
         from hessent.pipeline.spectrum_run import run_spectrum
 
-        for finding in findings:
-            note(f"measuring {finding.checkpoint}: {finding.why}")
-            with SpectrumDisplay() as display:
+        with RunDisplay(len(findings)) as display:
+            for done, finding in enumerate(findings):
+                display.begin(finding.checkpoint, finding.why)
                 request = asked.request(finding.checkpoint)
                 outcome = run_spectrum(request, display, force=finding.state is State.STALE)
-            if display.signal_received is not None:
-                raise InterruptedRunError(str(outcome.path), by_user=display.signal_received == signal.SIGINT)
+                if display.should_stop():
+                    raise _interruption(done + outcome.spectrum.complete, len(findings), display.stop.by_user)
+                display.finish()
 
     return measure
+
+
+def _interruption(done: int, total: int, by_user: bool) -> HessentError:
+    error = HessentError(
+        f"stopped early: {done} of {total} checkpoints are measured, and what was begun is saved",
+        fix="the same command goes on from there",
+    )
+    error.exit_code = _BY_USER if by_user else _BY_SIGNAL
+    return error

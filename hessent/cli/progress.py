@@ -6,23 +6,22 @@ Elsewhere: one line when a stage begins.  All of it on standard error.
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Sequence
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from hessent.cli.console import messages, note, session, terminal_width, write_lines
+from hessent.cli.current_estimates import CurrentEstimates
+from hessent.cli.stop_signals import StopSignals
 from hessent.report.names import printable
 
 if TYPE_CHECKING:
     from hessent.spectra.model import BlockSpectrum
 
-_SECONDS_BETWEEN_ESTIMATES = 2.0
-_STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name))
+STOPPING = "stopping after the product under way …"
 
 
 class SpectrumDisplay:
@@ -32,29 +31,26 @@ class SpectrumDisplay:
 
     Attributes
     ----------
-    signal_received : int or None
-        The signal that asked for the stop.
+    stop : StopSignals
+        Whether a signal asked for the end, and which.
     """
 
     def __init__(self) -> None:
-        self.signal_received: int | None = None
+        self.stop = StopSignals(lambda: self.noted(STOPPING))
         self._console = messages()
         self._bar: Progress | None = None
         self._task: int | None = None
         self._begin = time.monotonic()
-        self._estimates: dict[str, str] = {}
-        self._next_estimate = 0.0
-        self._handlers: dict[int, object] = {}
+        self._estimates = CurrentEstimates()
 
     def __enter__(self) -> SpectrumDisplay:
         """Take over the signals and start the bar where there is a terminal to draw it on."""
-        for number in _STOP_SIGNALS:
-            self._handlers[number] = signal.signal(number, self._on_signal)
+        self.stop.__enter__()
         if self._console.is_terminal and not session.quiet:
             self._bar = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
-                _Rate(),
+                Rate(),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[block]}", markup=False),
                 console=self._console,
@@ -67,8 +63,7 @@ class SpectrumDisplay:
         """Give the signals back and take the bar away."""
         if self._bar is not None:
             self._bar.stop()
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        self.stop.__exit__(*details)
 
     def noted(self, message: str) -> None:
         """Print a sentence about what was assumed or chosen, above the bar where there is one."""
@@ -90,8 +85,8 @@ class SpectrumDisplay:
     def advanced(self, block: str, matvecs: int) -> None:
         """Count products."""
         if self._bar is not None and self._task is not None:
-            text = self._estimates.get(block, block)
-            self._bar.update(self._task, advance=matvecs, block=printable(text))  # type: ignore[arg-type]
+            line = self._estimates.line(block)
+            self._bar.update(self._task, advance=matvecs, block=line)  # type: ignore[arg-type]
 
     def first_look(self, blocks: Sequence[BlockSpectrum]) -> None:
         """Show the first estimates of all blocks, still with wide intervals."""
@@ -104,25 +99,15 @@ class SpectrumDisplay:
 
     def refined(self, block: BlockSpectrum) -> None:
         """Remember what is known of a block by now: it stands beside the bar while the block is worked on."""
-        now = time.monotonic()
-        if self._bar is not None and self._task is not None and now >= self._next_estimate:
-            from hessent.report.progress import current_estimate
-
-            self._next_estimate = now + _SECONDS_BETWEEN_ESTIMATES
-            self._estimates[block.name] = current_estimate(block)
+        if self._bar is not None and self._task is not None:
+            self._estimates.remember(block)
 
     def should_stop(self) -> bool:
         """Whether a signal asked for the end."""
-        return self.signal_received is not None
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_received is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt  # asked twice: do not wait for the product under way
-        self.signal_received = number
-        self.noted("stopping after the product under way …")
+        return self.stop.received is not None
 
 
-class _Rate(ProgressColumn):
+class Rate(ProgressColumn):
     """Products per second."""
 
     def render(self, task: Task) -> Text:
