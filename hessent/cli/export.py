@@ -1,0 +1,104 @@
+"""`hessent export`: measures and eigenvalues for other programs and experiment trackers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hessent.cli.options import OUTPUT, SHOWN, Alpha, Blocks, Debug, MeasureNames, Quiet
+from hessent.report.exports.targets import STANDARD_OUTPUT, Content, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hessent.report.exports.sources import Source
+
+
+def command(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="FILE|RUN…", help="Spectra files (*.spectrum.h5), and folders of them.")
+    ],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="File: .csv, .json or .parquet; - for standard output. For trackers a folder; for MLflow also an "
+            "address of its own (http://…, sqlite:///…).",
+            rich_help_panel=OUTPUT,
+        ),
+    ],
+    to: Annotated[
+        Target | None,
+        typer.Option(
+            "--to",
+            help="What to write, where the name does not say it.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            "--project",
+            metavar="NAME",
+            help="MLflow experiment or W&B project. Default: hessent.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    what: Annotated[
+        Content,
+        typer.Option(
+            "--what",
+            help="measures; or eigenvalues, with the nodes and weights of the sampled ones (files only).",
+            rich_help_panel=SHOWN,
+        ),
+    ] = Content.MEASURES,
+    measure: MeasureNames = None,
+    block: Blocks = None,
+    alpha: Alpha = 1.0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write measures as a tidy table, or into TensorBoard, MLflow or Weights & Biases; nothing is measured.
+
+    CSV and parquet have one row per file, block and measure; JSON is that of `hessent summary --json`.  Trackers
+    get one series per block and measure over the training steps, and the ends of its interval beside it; a folder
+    is a run.  Exporting again adds nothing twice.  For W&B the runs are written offline: `wandb sync` sends them.
+    """
+    from hessent.cli.console import note, write_text
+    from hessent.cli.options import choose_selection
+    from hessent.report.exports.sources import read_sources
+    from hessent.report.exports.targets import choose_target
+    from hessent.report.exports.writing import file_content, refuse_options, track
+    from hessent.storage.whole_file import write_whole
+
+    target = choose_target(out, to)
+    refuse_options(target, what, measures=bool(measure), other_order=alpha != 1.0, project=project)
+    selection = choose_selection(measure, block, None, alpha, every_measure=target.is_file)
+    sources = read_sources(paths)
+    _warn(sources)
+    if not target.is_file:
+        for sentence in track(sources, selection, target, out, project):
+            note(sentence)
+        return
+    content = file_content(sources, selection, target, what)
+    if out == STANDARD_OUTPUT:
+        write_text(content.decode())
+    else:
+        write_whole(out, content)
+        note(f"{out}: written")
+
+
+def _warn(sources: Sequence[Source]) -> None:
+    """Say what spoils the numbers; the tables say it in columns of their own."""
+    from hessent.cli.console import warn
+
+    for source in sources:
+        if source.entry.spectrum.data.synthetic:
+            warn(f"{source.entry.file}: made-up data: its numbers say nothing about a real task")
+        if not source.entry.spectrum.complete:
+            warn(f"{source.entry.file}: INCOMPLETE: blocks may be missing and intervals are wide")
