@@ -1,0 +1,209 @@
+"""A figure of matplotlib as small inline SVG that follows the page's colours.
+
+Its panels are cut apart, so that the page can set them beside or below each other.  The colours of a light `Look`
+become CSS variables, styles become classes that all pictures share, ids become unique on the page, and curves lose
+the points that nobody sees: those nearer to the rest than a quarter of a point.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from hessent.report.page.html import Markup, element
+from hessent.report.page.svg_path import shortened_path, written
+from hessent.report.plots.picture import Look
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_POINTS_PER_INCH = 72.0
+_LEAST_LETTERS = 7.5  # points
+_MARGINS = (0.50, 0.36, 0.15, 0.34)  # inches left, above, right and below of a panel's frame
+_SVG = "{http://www.w3.org/2000/svg}"
+_LINK = "{http://www.w3.org/1999/xlink}href"
+_NUMBERS = ("x", "y", "width", "height")
+
+
+@dataclass
+class Pictures:
+    """What the pictures of a page share: classes for styles, and the count that makes their ids unique.
+
+    Attributes
+    ----------
+    classes : dict of str to str
+        Name of the class of each style.
+    count : int
+        Ids given so far.
+    """
+
+    classes: dict[str, str] = field(default_factory=dict)
+    count: int = 0
+
+    @property
+    def css(self) -> str:
+        """The rules of all classes."""
+        return "".join(f".{name}{{{style}}}" for style, name in self.classes.items())
+
+    def class_of(self, style: str) -> str:
+        """Return the class of a style as matplotlib writes it."""
+        return self.classes.setdefault(_themed(style), f"s{len(self.classes)}")
+
+    def new_id(self) -> str:
+        """Return an id that no other picture has."""
+        self.count += 1
+        return f"p{self.count}"
+
+    def panels(self, figure: Figure, labels: list[str], below: float = 0.0) -> list[Markup]:
+        """Return each panel of a figure as a picture of its own; to be called within `drawing`.
+
+        Parameters
+        ----------
+        figure : Figure
+            Drawn with a light `Look`.
+        labels : list of str
+            What each panel shows, for those who do not see it.
+        below : float
+            Inches that a panel needs below its frame, beside those for the labels of its ticks.
+        """
+        tree = _tree(figure)
+        _join_paths(tree)
+        width, height = (_POINTS_PER_INCH * side for side in (figure.get_figwidth(), figure.get_figheight()))
+        left, top, right, bottom = (_POINTS_PER_INCH * inches for inches in _MARGINS)
+        defined = {name: node for node in tree.iter() if (name := node.get("id")) and node.tag != _SVG + "g"}
+        pictures = []
+        for number, (axes, label) in enumerate(zip(figure.axes, labels, strict=True), start=1):
+            group = tree.find(f".//{_SVG}g[@id='axes_{number}']")
+            assert group is not None, "matplotlib numbers the panels of a figure"
+            box = axes.get_position()
+            corner = (box.x0 * width - left, (1 - box.y1) * height - top)
+            size = (
+                box.width * width + left + right,
+                box.height * height + top + bottom + below * _POINTS_PER_INCH,
+            )
+            pictures.append(self._picture(group, defined, corner, size, label))
+        return pictures
+
+    def _picture(
+        self,
+        group: ElementTree.Element,
+        defined: dict[str, ElementTree.Element],
+        corner: tuple[float, float],
+        size: tuple[float, float],
+        label: str,
+    ) -> Markup:
+        used = {name for node in group.iter() for name in _uses(node)}
+        names = {old: self.new_id() for old in sorted(used)}
+        # A marker is drawn about its own origin; what is clipped is clipped by the frame of its panel.
+        parts = [
+            self._node(defined[old], names, corner if defined[old].tag == _SVG + "clipPath" else (0.0, 0.0))
+            for old in names
+        ]
+        inner = Markup(element("defs", *parts) + "".join(self._children(group, names, corner)))
+        x, y = (written(side) for side in size)
+        return element(
+            "svg", inner, viewBox=f"0 0 {x} {y}", role="img", aria_label=label, style=f"--natural:{x}pt"
+        )
+
+    def _children(self, node: ElementTree.Element, names: dict[str, str], corner: tuple[float, float]) -> Iterator[str]:
+        for child in node:
+            if child.get("id") in names:
+                continue  # a definition; it stands at the beginning
+            if child.tag in (_SVG + "g", _SVG + "defs") and not child.get("clip-path"):
+                yield from self._children(child, names, corner)
+            else:
+                yield self._node(child, names, corner)
+
+    def _node(self, node: ElementTree.Element, names: dict[str, str], corner: tuple[float, float]) -> Markup:
+        tag = node.tag.removeprefix(_SVG)
+        entries: dict[str, str | None] = {}
+        for key, value in node.attrib.items():
+            if key == "id":
+                entries["id"] = names.get(value)
+            elif key == "style":
+                entries["class"] = self.class_of(value)
+            elif key == "d":
+                entries["d"] = shortened_path(value, corner)
+            elif key in _NUMBERS:
+                entries[key] = written(float(value) - (corner[_NUMBERS.index(key)] if key in "xy" else 0.0))
+            elif key == _LINK:
+                entries["href"] = f"#{names[value[1:]]}"
+            elif key == "clip-path":
+                entries[key] = f"url(#{names[value[5:-1]]})"
+            elif key == "transform" and not value.startswith("rotate(-0 "):
+                entries[key] = _moved(value, corner)
+        return element(tag, node.text if tag == "text" else None, *map(Markup, self._children(node, names, corner)), **entries)
+
+
+def _join_paths(tree: ElementTree.Element) -> None:
+    """Make one path of those that follow each other and look alike: the marks of eigenvalues are many."""
+    for parent in list(tree.iter()):
+        kept: ElementTree.Element | None = None
+        for child in list(parent):
+            alike = kept is not None and child.tag == kept.tag == _SVG + "path" and _looks(child) == _looks(kept)
+            if alike and kept is not None and "id" not in child.attrib:
+                kept.set("d", kept.attrib["d"] + child.attrib["d"])
+                parent.remove(child)
+            else:
+                kept = child
+
+
+def _looks(node: ElementTree.Element) -> dict[str, str]:
+    return {key: value for key, value in node.attrib.items() if key != "d"}
+
+
+def _uses(node: ElementTree.Element) -> Iterator[str]:
+    """Names of definitions that a node refers to."""
+    if _LINK in node.attrib:
+        yield node.attrib[_LINK][1:]
+    if "clip-path" in node.attrib:
+        yield node.attrib["clip-path"][5:-1]
+
+
+def _tree(figure: Figure) -> ElementTree.Element:
+    import matplotlib
+
+    figure.patch.set_visible(False)
+    for axes in figure.axes:
+        axes.patch.set_visible(False)
+    content = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
+    return ElementTree.fromstring(content.getvalue())
+
+
+def _themed(style: str) -> str:
+    """A style with the colours of the light look as variables, and letters that can be read."""
+    rules = dict(rule.strip().split(": ", 1) for rule in style.split(";") if rule.strip())
+    rules.pop("font-family", None)
+    size = rules.get("font-size", "").removesuffix("px")
+    if size:
+        rules["font-size"] = f"{max(float(size), _LEAST_LETTERS):g}px"
+    return ";".join(f"{name}:{_VARIABLES.get(value, value)}" for name, value in rules.items())
+
+
+def colour_variables(look: Look) -> dict[str, str]:
+    """Return the page's variables for the colours of a look.
+
+    Parameters
+    ----------
+    look : Look
+        Light or dark.
+    """
+    named = {"--ground": look.ground, "--ink": look.ink, "--faint": look.faint}
+    return named | {f"--c{number}": colour for number, colour in enumerate(look.colours)}
+
+
+_VARIABLES = {colour: f"var({name})" for name, colour in reversed(colour_variables(Look()).items())}
+
+
+def _moved(transform: str, corner: tuple[float, float]) -> str:
+    """A rotation about a point of the figure as one about the same point of the panel."""
+    inner = transform.partition("(")[2].rstrip(")").split()
+    if not transform.startswith("rotate(") or len(inner) != 3:
+        return transform
+    x, y = (written(float(number) - by) for number, by in zip(inner[1:], corner, strict=True))
+    return f"rotate({written(float(inner[0]))} {x} {y})"
