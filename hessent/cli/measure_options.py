@@ -41,7 +41,10 @@ Data = Annotated[
 Loss = Annotated[
     str | None,
     _option(
-        "--loss", panel=_MODEL, metavar="LOSS", help="cross-entropy, mse, next-token or package.module:function."
+        "--loss",
+        panel=_MODEL,
+        metavar="LOSS",
+        help="cross-entropy, mse, half-squared-error, next-token or package.module:function.",
     ),
 ]
 Curvature = Annotated[

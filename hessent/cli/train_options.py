@@ -47,7 +47,8 @@ LossName = Annotated[
         "--loss",
         panel=_MODEL,
         metavar="LOSS",
-        help="cross-entropy, mse, next-token or package.module:function. Default: the architecture's.",
+        help="cross-entropy, mse, half-squared-error, next-token or package.module:function. "
+        "Default: the architecture's.",
     ),
 ]
 LabelSmoothing = Annotated[

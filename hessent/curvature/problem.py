@@ -48,8 +48,9 @@ class Problem:
     model : nn.Module
         Parameters with `requires_grad=False` are constants of the problem.
     loss : str or callable
-        A name (`cross-entropy`, `mse`, `next-token`, with parameters as in `cross-entropy?label_smoothing=0.1`)
-        or a callable of (outputs, targets) that returns the mean over the samples of a micro-batch.
+        A name (`cross-entropy`, `mse`, `half-squared-error`, `next-token`, with parameters as in
+        `cross-entropy?label_smoothing=0.1`) or a callable of (outputs, targets) that returns the mean over the
+        samples of a micro-batch.
     batches : iterable of (inputs, targets)
         Micro-batches: a DataLoader without shuffling, a list, any re-iterable.  Every pass must give the same
         samples in the same order, and is watched for it; how they are cut into micro-batches does not matter.

@@ -41,6 +41,8 @@ CASES = [
     ("cross-entropy?label_smoothing=0.1", class_case),
     ("mse", regression_case),
     ("mse?reduction=sum", regression_case),
+    ("half-squared-error", regression_case),
+    ("half-squared-error", class_case),
     ("next-token", token_case),
     ("next-token?ignore_index=-100", lambda: token_case(-100)),
 ]
@@ -68,6 +70,12 @@ def test_how_the_data_is_cut_changes_nothing(name, case, sizes):
         ("cross-entropy?label_smoothing=0.1", class_case, nn.CrossEntropyLoss(label_smoothing=0.1)),
         ("mse", regression_case, functional.mse_loss),
         ("mse?reduction=sum", regression_case, lambda o, t: functional.mse_loss(o, t) * 6),
+        ("half-squared-error", regression_case, lambda o, t: functional.mse_loss(o, t) * 3),
+        (
+            "half-squared-error",
+            class_case,
+            lambda o, t: functional.mse_loss(o, functional.one_hot(t, 5).double()) * 2.5,
+        ),
         (
             "next-token",
             token_case,
@@ -185,7 +193,7 @@ def test_parameters_are_part_of_the_name():
     ("name", "message"),
     [
         ("cross-entrpy", "did you mean 'cross-entropy'"),
-        ("hinge", "cross-entropy, mse, next-token"),
+        ("hinge", "cross-entropy, mse, half-squared-error, next-token"),
         ("cross-entropy?smoothing=0.1", "label_smoothing"),
         ("cross-entropy?label_smoothing=1", "below 1"),
         ("cross-entropy?label_smoothing=nan", "finite number"),
@@ -226,6 +234,10 @@ LOGITS, TOKENS = torch.zeros(3, 5), torch.zeros(3, 2, 5)
         ("mse", LOGITS, torch.zeros(3, 5, dtype=torch.int64), "cross-entropy"),
         ("mse", LOGITS, torch.zeros(3), "same shape"),
         ("mse", LOGITS, torch.zeros(3, 1), "same shape"),
+        ("half-squared-error", LOGITS, torch.zeros(3), "same shape"),
+        ("half-squared-error", LOGITS, torch.tensor([0, 9, 1]), "labels up to 9"),
+        ("half-squared-error", LOGITS, torch.zeros(3, dtype=torch.int32), "class indices"),
+        ("half-squared-error", TOKENS, torch.zeros(3, dtype=torch.int64), r"\(B, classes\)"),
         (lambda outputs, targets: outputs, LOGITS, torch.zeros(3), r"a tensor \(3, 5\)"),
         (lambda outputs, targets: 1.0, LOGITS, torch.zeros(3), "a float"),
     ],
@@ -268,3 +280,31 @@ def test_margins_of_any_size_give_the_loss_of_the_definition():
     labels[3] = -100  # ignored
     expected = functional.cross_entropy(logits, labels, reduction="sum")
     assert float(summed_cross_entropy(logits, labels)) == pytest.approx(float(expected), rel=1e-14)
+
+
+@pytest.mark.parametrize("case", [class_case, regression_case])
+def test_the_forms_of_half_the_squared_error_are_those_of_a_unit_normal_distribution(case):
+    outputs, targets = (value[:1] for value in case())
+    forms, z = resolve_loss("half-squared-error").forms, torch.zeros_like(outputs)
+    rows = targets if targets.is_floating_point() else functional.one_hot(targets, outputs.shape[1])
+    residual = (outputs - rows).flatten()
+
+    def matrix(form):
+        return torch.autograd.functional.hessian(form, z).reshape(outputs.numel(), -1)
+
+    torch.testing.assert_close(
+        matrix(lambda z: forms.gauss_newton(outputs, targets, z)), torch.eye(len(residual)).double()
+    )
+    torch.testing.assert_close(
+        matrix(lambda z: forms.fisher(outputs, targets, z)), torch.eye(len(residual)).double()
+    )
+    torch.testing.assert_close(
+        matrix(lambda z: forms.empirical_fisher(outputs, targets, z)), torch.outer(residual, residual)
+    )
+
+
+def test_labels_are_not_drawn_from_a_normal_distribution():
+    outputs, targets = class_case()
+    draws = torch.full((11, 5), 0.5)  # five draws per label: as many numbers as outputs, and yet not theirs
+    with pytest.raises(UsageError, match="exact expectation"):
+        resolve_loss("half-squared-error").forms.sampled_fisher(outputs, targets, torch.zeros_like(outputs), draws)

@@ -3,6 +3,8 @@
     cross-entropy   classes; items are samples; −log softmax(outputs)[label], in nats
     mse             regression; items are samples; each counts the mean of its squared errors over its outputs, so
                     L is the mean over samples and outputs as in torch (?reduction=sum: their sum per sample)
+    half-squared-error
+                    items are samples; each counts ½ Σ of its squared errors; class labels stand for one-hot rows
     next-token      language models; items are tokens whose target is not ignore_index (-1 by default)
     a callable      f(outputs, targets) -> scalar, the MEAN over the micro-batch's samples; weighted by samples
 
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 from hessent.curvature.losses.callable_loss import CallableLoss
 from hessent.curvature.losses.loss import Loss
 from hessent.curvature.losses.softmax_losses import CrossEntropy, NextToken
-from hessent.curvature.losses.squared_errors import MeanSquaredError
+from hessent.curvature.losses.squared_errors import HalfSquaredError, MeanSquaredError
 from hessent.data.parameters import Parameter, read_parameters
 from hessent.data.user_code import load_attribute
 from hessent.errors import UsageError, suggest
@@ -28,11 +30,13 @@ from hessent.errors import UsageError, suggest
 _PARAMETERS: dict[str, dict[str, Parameter]] = {
     "cross-entropy": {"label_smoothing": Parameter("number", "mass spread evenly over all classes", 0.0)},
     "mse": {"reduction": Parameter("choice", "over a sample's outputs", "mean", choices=("mean", "sum"))},
+    "half-squared-error": {},
     "next-token": {"ignore_index": Parameter("integer", "target value of positions left out", -1)},
 }
 _BUILT_IN: dict[str, Callable[..., Loss]] = {
     "cross-entropy": CrossEntropy,
     "mse": MeanSquaredError,
+    "half-squared-error": HalfSquaredError,
     "next-token": NextToken,
 }
 
@@ -48,9 +52,9 @@ def resolve_loss(loss: str | Callable[[Any, Any], Tensor] | Loss) -> Loss:
     Parameters
     ----------
     loss : str, callable or Loss
-        ``cross-entropy``, ``cross-entropy?label_smoothing=0.1``, ``mse``, ``mse?reduction=sum``, ``next-token``,
-        ``next-token?ignore_index=-100``, ``package.module:function``, ``path/to/file.py:function``, or a callable
-        of (outputs, targets).
+        ``cross-entropy``, ``cross-entropy?label_smoothing=0.1``, ``mse``, ``mse?reduction=sum``,
+        ``half-squared-error``, ``next-token``, ``next-token?ignore_index=-100``, ``package.module:function``,
+        ``path/to/file.py:function``, or a callable of (outputs, targets).
 
     Returns
     -------

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from hessent.curvature.matrices.output_forms import OutputForms
+from hessent.errors import UsageError
 
 
 class GaussianForms(OutputForms):
@@ -49,7 +50,19 @@ class GaussianForms(OutputForms):
         return form
 
     def sampled_fisher(self, at: Any, targets: Any, z: Any, draws: Tensor) -> Tensor:
-        """Return ½ Σ (1/S) Σ_s (s · z)²; a draw u stands for the target f + σ Φ⁻¹(u)."""
+        """Return ½ Σ (1/S) Σ_s (s · z)²; a draw u stands for the target f + σ Φ⁻¹(u).
+
+        Raises
+        ------
+        UsageError
+            If targets are class labels: there is one number per sample then, not one per output.
+        """
+        if draws.shape[:-1].numel() != at.numel():
+            raise UsageError(
+                "targets are class labels, which a normal distribution cannot be drawn for",
+                where="--fisher-samples",
+                fix="--curvature fisher without --fisher-samples: the exact expectation costs no more here",
+            )
         deviation = math.sqrt(0.5 / self._weight(at))
         tiny = torch.finfo(draws.dtype).eps
         scores = torch.special.ndtri(draws.clamp(tiny, 1 - tiny)) / deviation

@@ -62,6 +62,6 @@ def _without_distribution() -> UsageError:
     return UsageError(
         "the loss does not say of which distribution it is the negative log-likelihood: it has no Fisher matrix",
         where="--curvature fisher",
-        expected="cross-entropy, next-token or mse",
+        expected="cross-entropy, next-token, mse or half-squared-error",
         fix="--curvature ggn, which needs no distribution, or --curvature empirical-fisher",
     )
