@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from hessent import __version__
-from hessent.cli import archs, check, compare, data, inspect, merge, plot, spectrum, summary, train
+from hessent.cli import archs, check, compare, data, export, inspect, merge, plot, report, spectrum, summary, train
 from hessent.cli.options import Debug, Quiet
 
 MEASURE = "Measure"
@@ -30,6 +30,8 @@ COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("compare", compare.command, READ),
     ("check", check.command, READ),
     ("plot", plot.command, READ),
+    ("report", report.command, READ),
+    ("export", export.command, READ),
     ("inspect", inspect.command, LOOK),
     ("archs", archs.command, LOOK),
     ("data", data.command, LOOK),
