@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from hessent.measures.quadrature import Rule, with_exact_weights
 from hessent.measures.weighted_spectrum import WeightedSpectrum
+from hessent.spectra.kronecker import KroneckerBlock
 from hessent.spectra.model import BlockSpectrum, DataGroups, ProbeRuns
 
 Float64Array = NDArray[np.float64]
@@ -43,6 +44,9 @@ def spectra_without_groups(block: BlockSpectrum) -> list[WeightedSpectrum] | Non
     groups = block.groups
     if groups is None or groups.num_groups < 2:
         return None
+    if isinstance(block, KroneckerBlock):
+        without = (block.left_out(group) for group in range(groups.num_groups))
+        return [WeightedSpectrum.of(values) for values in (block.eigenvalues, *without)]
     if groups.left_out is not None and block.eigenvalues is not None:
         return [WeightedSpectrum.of(values) for values in (block.eigenvalues, *groups.left_out)]
     if groups.probes is None:

@@ -142,7 +142,7 @@ def _paired(
     tau_rel: float | None,
 ) -> dict[str, float]:
     """Half-widths of the differences of those measures that are averages over the probes, or functions of such."""
-    if run.method == "exact":
+    if run.eigenvalues is not None:
         return {}
     shown = {
         name: a - b for name in own if (a := own[name].value) is not None and (b := other[name].value) is not None

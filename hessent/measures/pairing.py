@@ -30,7 +30,7 @@ def obstacle_to_pairing(
         return "the data differ"
     if run.method != reference.method:
         return "one is exact" if "exact" in (run.method, reference.method) else "methods differ"
-    if run.method == "exact":
+    if run.eigenvalues is not None:
         return None
     if not same_seed:
         return "seeds differ"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from hessent.estimate import Estimate
 from hessent.measures.budget import error_budget
 from hessent.measures.condition import condition_damped, condition_from_gap, condition_lower_ritz
+from hessent.measures.drawn import as_drawn
 from hessent.measures.entropy import entropy_from_gap, entropy_gap, rank_from_gap
 from hessent.measures.population import with_population
 from hessent.measures.ratios import ratios, tau
 from hessent.measures.trace import abs_trace, lambda_max, lambda_min, negative_mass, trace
+from hessent.spectra.kronecker import is_drawn
 from hessent.spectra.model import BlockSpectrum
 
 __all__ = ["compute_measures", "error_budget", "measure_names", "negative_mass", "spoiled_by_noise", "tau"]
@@ -81,4 +83,5 @@ def compute_measures(
             "condition_damped": condition_damped(block, tau_rel),
         }
     own = {name: own[name] for name in _NAMES}
-    return with_population(block, own, alpha=alpha, tau_rel=tau_rel)
+    found = with_population(block, own, alpha=alpha, tau_rel=tau_rel)
+    return as_drawn(found) if is_drawn(block) else found

@@ -12,6 +12,7 @@ from hessent.errors import UsageError, suggest
 from hessent.estimate import Estimate
 from hessent.measures.registry import compute_measures, error_budget, measure_names
 from hessent.spectra.derived import Budget, DerivedMeasures
+from hessent.spectra.kronecker import KroneckerBlock
 from hessent.spectra.model import BlockSpectrum, Spectrum
 
 HEADLINE = ("trace", "lambda_max", "lambda_min", "positive_ratio", "entropy_gap", "condition_lower_entropy")
@@ -100,9 +101,11 @@ class MeasuredBlock:
 
     @property
     def how(self) -> str:
-        """How its spectrum was had: "exact", k+q×m, or "hutch++" with the number of its test vectors."""
+        """How its spectrum was had: "exact", k+q×m, "K-FAC", or "hutch++" with the number of its test vectors."""
         if self.block.trace_estimates is not None:
             return f"hutch++, {len(self.block.trace_estimates)} vectors"
+        if isinstance(self.block, KroneckerBlock):
+            return f"K-FAC, {self.block.approximation}"
         if self.block.probes is None:
             return "exact"
         outliers = 0 if self.block.outliers is None else len(self.block.outliers.values)

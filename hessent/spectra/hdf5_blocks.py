@@ -10,9 +10,16 @@ import math
 from typing import Any
 
 from hessent.spectra import encoding
-from hessent.spectra.hdf5_data_groups import read_exact_groups, read_lanczos_groups, read_trace_groups
+from hessent.spectra.hdf5_data_groups import (
+    read_exact_groups,
+    read_kronecker_groups,
+    read_lanczos_groups,
+    read_trace_groups,
+)
 from hessent.spectra.hdf5_guard import GuardedGroup, require_ascending
+from hessent.spectra.hdf5_kronecker import read_approximation, read_factors
 from hessent.spectra.hdf5_versions import Readers, read_group
+from hessent.spectra.kronecker import METHOD, KroneckerBlock
 from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns, ShorterSpectrum
 
 MOST_STEPS = 8192  # of a recurrence: its eigenvectors take the square of that
@@ -21,7 +28,7 @@ _MULTIPLICITIES = ("whole", "lower bound")
 
 def read_block(group: GuardedGroup) -> BlockSpectrum:
     """Read one block, of whatever type it is."""
-    kinds = (encoding.EXACT_BLOCK, encoding.LANCZOS_BLOCK, encoding.TRACE_BLOCK)
+    kinds = (encoding.EXACT_BLOCK, encoding.LANCZOS_BLOCK, encoding.TRACE_BLOCK, encoding.KRONECKER_BLOCK)
     block: BlockSpectrum = read_group(group, READERS, *kinds)
     return block
 
@@ -63,6 +70,20 @@ def _read_trace_block(group: GuardedGroup) -> BlockSpectrum:
         trace_estimates=estimates,
         groups=read_trace_groups(group),
         **_block_fields(group, multiplicity="lower bound"),
+    )
+
+
+def _read_kronecker_block(group: GuardedGroup) -> KroneckerBlock:
+    fields = _block_fields(group, multiplicity="whole")
+    groups = read_kronecker_groups(group)
+    approximation, draws = read_approximation(group)
+    return KroneckerBlock(
+        method=METHOD,
+        groups=groups,
+        pairs=read_factors(group, fields["size"], 0 if groups is None else groups.num_groups),
+        approximation=approximation,
+        draws=draws,
+        **fields,
     )
 
 
@@ -138,6 +159,7 @@ READERS: Readers = {
     encoding.EXACT_BLOCK: _read_exact_block,
     encoding.LANCZOS_BLOCK: _read_lanczos_block,
     encoding.TRACE_BLOCK: _read_trace_block,
+    encoding.KRONECKER_BLOCK: _read_kronecker_block,
     encoding.OUTLIERS: _read_outliers,
     encoding.PROBES: _read_probes,
     encoding.SHORTER: _read_shorter,

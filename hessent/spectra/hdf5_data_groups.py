@@ -67,6 +67,17 @@ def read_trace_groups(block: GuardedGroup) -> DataGroups | None:
     return found
 
 
+def read_kronecker_groups(block: GuardedGroup) -> DataGroups | None:
+    """Read the groups of a block of K-FAC: their items alone, as its factors hold what is left without each."""
+    if "groups" not in block:
+        return None
+    group, found = _groups(block)
+    _require_absent(
+        group, left_out=found.left_out, outliers=found.outliers, probes=found.probes, traces=found.traces
+    )
+    return found
+
+
 def _groups(block: GuardedGroup) -> tuple[GuardedGroup, DataGroups]:
     group = block.group("groups")
     return group, read_group(group, READERS, encoding.DATA_GROUPS)

@@ -20,6 +20,7 @@ from hessent.estimate import Estimate
 from hessent.spectra import encoding
 from hessent.spectra.derived import Budget
 from hessent.spectra.hdf5_packing import mark, new_group, put, write_arrays, write_json
+from hessent.spectra.kronecker import METHOD, KroneckerBlock
 from hessent.spectra.model import (
     BlockSpectrum,
     DataGroups,
@@ -38,6 +39,7 @@ _BLOCK_KINDS = {
     "exact": encoding.EXACT_BLOCK,
     "lanczos": encoding.LANCZOS_BLOCK,
     "hutch++": encoding.TRACE_BLOCK,
+    METHOD: encoding.KRONECKER_BLOCK,
 }
 
 
@@ -139,7 +141,10 @@ def write_block(parent: h5py.Group, key: str, block: BlockSpectrum) -> None:
     for name, pair in (("lambda_max", block.lambda_max), ("lambda_min", block.lambda_min)):
         if pair is not None:
             group.attrs[name] = np.array(pair, dtype="<f8")  # (Ritz value, residual norm)
-    write_arrays(group, eigenvalues=block.eigenvalues, trace_estimates=block.trace_estimates)
+    if isinstance(block, KroneckerBlock):
+        _write_factors(group, block)
+    else:
+        write_arrays(group, eigenvalues=block.eigenvalues, trace_estimates=block.trace_estimates)
     if block.groups is not None:
         _write_data_groups(new_group(group, "groups", encoding.DATA_GROUPS), block.groups)
     if block.outliers is not None:
@@ -149,6 +154,20 @@ def write_block(parent: h5py.Group, key: str, block: BlockSpectrum) -> None:
         _write_probes(new_group(group, "probes", encoding.PROBES), block.probes)
     if block.shorter:
         _write_shorter(new_group(group, "shorter", encoding.SHORTER), block.shorter)
+
+
+def _write_factors(group: h5py.Group, block: KroneckerBlock) -> None:
+    put(group, approximation=block.approximation, draws=block.draws)
+    factors = new_group(group, "factors", encoding.FACTORS)
+    width = max(3, len(str(len(block.pairs) - 1)))
+    for index, pair in enumerate(block.pairs):
+        write_arrays(
+            new_group(factors, f"{index:0{width}d}", encoding.FACTOR_PAIR),
+            inputs=pair.inputs,
+            inputs_left_out=pair.inputs_left_out,
+            outputs=pair.outputs,
+            outputs_left_out=pair.outputs_left_out,
+        )
 
 
 def _write_outliers(group: h5py.Group, outliers: Outliers) -> None:

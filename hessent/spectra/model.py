@@ -124,7 +124,8 @@ class BlockSpectrum:
     """The spectrum of one block of the curvature matrix.
 
     Exactly one of `eigenvalues` (method "exact"), `probes` (method "lanczos") and `trace_estimates` (method
-    "hutch++") is present.
+    "hutch++") is present.  A block of K-FAC (method "kronecker", `hessent.spectra.kronecker`) forms its
+    `eigenvalues` from factors.
 
     Attributes
     ----------
@@ -135,7 +136,7 @@ class BlockSpectrum:
     parameters : tuple of str
         Names of the parameter tensors in the block, in the model's order.
     method : str
-        "exact" (all n eigenvalues), "lanczos" (outliers and probes) or "hutch++" (the trace alone).
+        "exact" (all n eigenvalues), "lanczos" (outliers and probes), "hutch++" (the trace alone) or "kronecker".
     num_matvecs : int
         Products with the block spent on it, checks included.
     converged : bool

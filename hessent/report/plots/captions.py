@@ -9,6 +9,7 @@ from pathlib import PurePath
 
 from hessent.report.names import printable
 from hessent.report.selection import SpectrumEntry
+from hessent.spectra.kronecker import KroneckerBlock
 from hessent.spectra.model import BlockSpectrum
 
 _LETTERS_PER_INCH = 17.0  # of small print: 7 points
@@ -65,6 +66,8 @@ def power_of_ten(value: float) -> str:
 
 
 def _how(block: BlockSpectrum) -> str:
+    if isinstance(block, KroneckerBlock):
+        return f"K-FAC, {block.approximation}"
     if block.probes is None:
         return "exact"
     outliers = 0 if block.outliers is None else len(block.outliers.values)
