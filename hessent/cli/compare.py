@@ -18,6 +18,7 @@ def command(
     block: Blocks = None,
     by_block: shown.ByBlock = False,
     paper: shown.Paper = False,
+    curvature: shown.Curvatures = None,
     strict: shown.Strict = False,
     no_measure: shown.NoMeasure = False,
     arch: given.Arch = None,
@@ -52,6 +53,7 @@ def command(
         blocks=block or (),
         by_block=by_block,
         strict=strict,
+        curvatures=curvature or (),
         asked=asked,
         measure=None if no_measure else measurer(asked),
     )

@@ -36,6 +36,17 @@ Strict = Annotated[
         "--strict", help="Refuse runs whose data, seeds or settings differ (exit code 2).", rich_help_panel=SHOWN
     ),
 ]
+Curvatures = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--curvature",
+        metavar="KIND",
+        help="Compare spectra of this matrix (repeatable: then every run is compared in each, and one run is "
+        "enough): hessian, ggn, fisher, empirical-fisher. Default: the Hessian's, or the only ones there are.",
+        show_default=False,
+        rich_help_panel=SHOWN,
+    ),
+]
 NoMeasure = Annotated[
     bool,
     typer.Option(

@@ -1,8 +1,8 @@
 """`hessent compare` as one call: find the spectra of runs, measure what is missing, compare.
 
 In a folder with checkpoints, those at the shares of the training that are compared are measured where their
-spectrum is missing, was stopped early, or is no longer of these weights; the same command goes on from there.  Where
-nothing is missing, torch is not loaded.
+spectrum is missing, was stopped early, or is no longer of these weights; the same command goes on from there.
+Where nothing is missing, torch is not loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hessent.report.checks.spectrum_files import read_every, spectra_in
 from hessent.report.comparison import Comparison, compare_runs
 from hessent.report.comparison_cautions import Caution
 from hessent.report.comparison_rows import ComparedRun
-from hessent.report.kinds import kind_among, kind_of
+from hessent.report.kinds import Kind, kind_among, kind_of, of_kind
 
 if TYPE_CHECKING:
     from hessent.spectra.model import Spectrum
@@ -38,6 +38,7 @@ def compare(
     blocks: Sequence[str] = (),
     by_block: bool = False,
     strict: bool = False,
+    curvatures: Sequence[str] = (),
     asked: Asked | None = None,
     measure: Measure | None = None,
 ) -> Comparison:
@@ -56,6 +57,9 @@ def compare(
         Compare block by block, at the last common share of the training.
     strict : bool
         Refuse runs of other data, seeds or settings, and spectra that are no longer of the weights beside them.
+    curvatures : sequence of str
+        Matrices whose spectra are compared: each run becomes as many runs, and one is enough.  By default the
+        Hessian's, or the only ones there are.
     asked : Asked, optional
         How the spectra beside checkpoints are meant to have been measured; by default any settings will do.
     measure : callable, optional
@@ -74,20 +78,29 @@ def compare(
     SpectrumFileError
         If a file cannot be read.
     """
-    found, cautions = read_runs(*runs, asked=asked, measure=measure)
+    found, cautions = read_runs(*runs, curvatures=curvatures, asked=asked, measure=measure)
     return compare_runs(
-        found, measures=measures, blocks=blocks, by_block=by_block, strict=strict, cautions=cautions
+        found,
+        measures=measures,
+        blocks=blocks,
+        by_block=by_block,
+        strict=strict,
+        cautions=cautions,
+        of_several_matrices=len(set(curvatures)) > 1,
     )
 
 
 def read_runs(
-    *runs: Given | Sequence[Given], asked: Asked | None = None, measure: Measure | None = None
+    *runs: Given | Sequence[Given],
+    curvatures: Sequence[str] = (),
+    asked: Asked | None = None,
+    measure: Measure | None = None,
 ) -> tuple[list[ComparedRun], list[Caution]]:
     """Return the spectra of runs by step, and what is known of them beyond what they say themselves.
 
     Parameters
     ----------
-    *runs, asked, measure
+    *runs, curvatures, asked, measure
         See `compare`; one run will do here.
 
     Raises
@@ -97,13 +110,19 @@ def read_runs(
     SpectrumFileError
         If a file cannot be read.
     """
-    names = _names([_shown(run) for run in runs])
-    looked_at = [_look(run, asked or Asked(), measuring=measure is not None) for run in runs]
+    kinds: list[Kind | None] = [Kind(curvature) for curvature in dict.fromkeys(curvatures)]
+    named = zip(_names([_shown(run) for run in runs]), runs, strict=True)
+    looked_at = [
+        _Look.at(run, name, kind, asked or Asked(), measuring=measure is not None)
+        for name, run in named
+        for kind in kinds or [None]
+    ]
     cautions = [Caution(finding.caution, True) for look in looked_at for finding in look.not_measured]
     to_measure = [finding for look in looked_at for finding in look.to_measure]
     if measure is not None and to_measure:
         measure(list(dict.fromkeys(to_measure)))  # a run may be held against itself
-    found = [ComparedRun(name, tuple(look.spectra())) for name, look in zip(names, looked_at, strict=True)]
+    several = len(kinds) > 1
+    found = [ComparedRun(look.full_name if several else look.name, tuple(look.spectra())) for look in looked_at]
     return found, cautions
 
 
@@ -115,6 +134,10 @@ class _Look:
     ----------
     run : Given or sequence of these
         As given.
+    name : str
+        Its short name.
+    kind : Kind or None
+        The matrix that was asked for.
     found : tuple of JudgedSpectrum
         Every spectrum that was there.
     to_measure, not_measured : tuple of Finding
@@ -122,33 +145,44 @@ class _Look:
     """
 
     run: Given | Sequence[Given]
+    name: str
+    kind: Kind | None
     found: tuple[JudgedSpectrum, ...]
     to_measure: tuple[Finding, ...] = ()
     not_measured: tuple[Finding, ...] = ()
+
+    @classmethod
+    def at(
+        cls, run: Given | Sequence[Given], name: str, kind: Kind | None, asked: Asked, *, measuring: bool
+    ) -> _Look:
+        """Look through a run."""
+        found = _read(run)
+        to_measure, not_measured = [], []
+        for folder in _folders(run):
+            own = [s for s in found if os.path.dirname(s.file) == os.path.dirname(os.path.join(folder, ""))]
+            meant = kind or kind_among(own, folder)
+            own = [spectrum for spectrum in own if kind_of(spectrum) == meant]
+            may_measure = measuring and meant.is_plain  # what others are preconditioned by, nothing here says
+            for finding in look_through(folder, meant, own, asked, measuring=may_measure):
+                if may_measure and finding.state is not State.UNSURE:
+                    to_measure.append(finding)
+                elif finding.state in (State.STALE, State.UNSURE):
+                    not_measured.append(finding)
+        return cls(run, name, kind, tuple(found), tuple(to_measure), tuple(not_measured))
+
+    @property
+    def full_name(self) -> str:
+        """The name with that of the matrix."""
+        return self.name if self.kind is None else f"{self.name} ({self.kind.name})"
 
     def spectra(self) -> list[JudgedSpectrum]:
         """Return the spectra that are compared, by step; read anew where some have been measured."""
         found = _read(self.run) if self.to_measure else list(self.found)
         if not found:
             raise _nothing(self.run)
-        kind = kind_among(found, _shown(self.run))
-        chosen = [spectrum for spectrum in found if kind_of(spectrum) == kind]
+        where = _shown(self.run)
+        chosen = of_kind(found, self.kind or kind_among(found, where), where)
         return sorted(chosen, key=lambda spectrum: (spectrum.step is None, spectrum.step or 0))
-
-
-def _look(run: Given | Sequence[Given], asked: Asked, *, measuring: bool) -> _Look:
-    found = _read(run)
-    to_measure, not_measured = [], []
-    for folder in _folders(run):
-        own = [spectrum for spectrum in found if os.path.dirname(spectrum.file) == os.path.dirname(folder + "/x")]
-        kind = kind_among(own, folder)
-        of_kind = [spectrum for spectrum in own if kind_of(spectrum) == kind]
-        for finding in look_through(folder, kind, of_kind, asked, measuring=measuring):
-            if measuring and finding.state is not State.UNSURE:
-                to_measure.append(finding)
-            elif finding.state in (State.STALE, State.UNSURE):
-                not_measured.append(finding)
-    return _Look(run, tuple(found), tuple(to_measure), tuple(not_measured))
 
 
 def _folders(run: Given | Sequence[Given]) -> list[str]:

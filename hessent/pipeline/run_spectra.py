@@ -20,7 +20,7 @@ from hessent.errors import CheckpointError
 from hessent.pipeline.asked import Asked
 from hessent.report.checks.judged_spectrum import JudgedSpectrum
 from hessent.report.comparison_rows import nearest_mark
-from hessent.report.kinds import HESSIAN, kind_of
+from hessent.report.kinds import Kind, kind_of
 from hessent.spectra.made_otherwise import differences
 from hessent.spectra.model import Spectrum
 
@@ -47,8 +47,8 @@ class Finding:
     ----------
     checkpoint : str
         Its path.
-    kind : str
-        The matrix whose spectrum is meant; see `hessent.report.kinds`.
+    kind : Kind
+        The matrix whose spectrum is meant.
     state : State
         Missing, unfinished, stale (of other weights or settings), or unsure: the checkpoint cannot be read.
     why : str
@@ -56,9 +56,14 @@ class Finding:
     """
 
     checkpoint: str
-    kind: str
+    kind: Kind
     state: State
     why: str
+
+    @property
+    def label(self) -> str:
+        """The checkpoint, with the matrix where it is not the Hessian."""
+        return self.checkpoint if self.kind == Kind() else f"{self.checkpoint} ({self.kind.name})"
 
     @property
     def caution(self) -> str:
@@ -71,24 +76,24 @@ def is_weights(name: str) -> bool:
     return name.endswith(_WEIGHTS) and not name.endswith(_COMPANIONS)
 
 
-def beside(checkpoint: str, kind: str = HESSIAN) -> Path:
+def beside(checkpoint: str, kind: Kind) -> Path:
     """Return where `hessent spectrum` puts the spectrum of a checkpoint.
 
     Parameters
     ----------
     checkpoint : str
         Its path.
-    kind : str
-        The matrix; see `hessent.report.kinds`.
+    kind : Kind
+        The matrix.
     """
     path = Path(checkpoint)
     ending = next((ending for ending in _WEIGHTS if path.name.endswith(ending) and not path.is_dir()), "")
-    part = "" if kind == HESSIAN else f".{kind}"
+    part = "" if kind == Kind() else f".{kind.name}"
     return path.with_name(path.name.removesuffix(ending) + part + SPECTRUM)
 
 
 def look_through(
-    folder: str, kind: str, spectra: Sequence[JudgedSpectrum], asked: Asked, *, measuring: bool
+    folder: str, kind: Kind, spectra: Sequence[JudgedSpectrum], asked: Asked, *, measuring: bool
 ) -> list[Finding]:
     """Return the checkpoints of a run, at the shares of the training compared, that need a look, by progress.
 
@@ -96,7 +101,7 @@ def look_through(
     ----------
     folder : str
         As typed.
-    kind : str
+    kind : Kind
         The matrix whose spectra are compared.
     spectra : sequence of JudgedSpectrum
         Those in the folder, of that kind.
@@ -129,7 +134,7 @@ def without_spectrum(folder: str, spectra: Sequence[JudgedSpectrum]) -> list[str
         Of that folder.
     """
     files = {os.path.basename(spectrum.file) for spectrum in spectra}
-    kinds = {kind_of(spectrum) for spectrum in spectra} or {HESSIAN}
+    kinds = {kind_of(spectrum) for spectrum in spectra} or {Kind()}
     return [path for path in _weights_in(folder) if not any(beside(path, kind).name in files for kind in kinds)]
 
 
@@ -154,7 +159,7 @@ def _compared(folder: str, known: Mapping[str, JudgedSpectrum | None], measuring
     return [path for path, _ in places if path in chosen]
 
 
-def _finding(path: str, kind: str, judged: JudgedSpectrum | None, asked: Asked) -> Finding | None:
+def _finding(path: str, kind: Kind, judged: JudgedSpectrum | None, asked: Asked) -> Finding | None:
     """What is to be said of the spectrum of a checkpoint; None where it can be taken as it is."""
     if judged is None or judged.spectrum is None:
         return Finding(path, kind, State.MISSING, "there is no spectrum yet")
@@ -190,7 +195,7 @@ def _made_otherwise(spectrum: Spectrum, asked: Asked, checkpoint: str) -> list[s
         from hessent.pipeline.spectrum_run import made_otherwise
 
         alike = replace(asked, samples=asked.samples or held, seed=spectrum.seed)
-        found = made_otherwise(spectrum, alike.request(checkpoint), unclear)
+        found = made_otherwise(spectrum, alike.request(checkpoint, spectrum.curvature), unclear)
     return found
 
 

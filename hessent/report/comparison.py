@@ -98,6 +98,7 @@ def compare_runs(
     by_block: bool = False,
     strict: bool = False,
     cautions: Sequence[Caution] = (),
+    of_several_matrices: bool = False,
 ) -> Comparison:
     """Compare runs with the first of them.
 
@@ -115,6 +116,8 @@ def compare_runs(
         Refuse runs of other data, seeds or settings.
     cautions : sequence of Caution
         What is known of the spectra beyond what they say themselves.
+    of_several_matrices : bool
+        Whether matrices of several kinds are held against each other on purpose.
 
     Raises
     ------
@@ -133,7 +136,7 @@ def compare_runs(
     rows = matched_rows(runs)
     if by_block:
         rows = tuple(row for row in rows if row.checkpoints[0] is not None)[-1:]
-    cautions = [*cautions, *cautions_of(runs, rows)]
+    cautions = [*cautions, *cautions_of(runs, rows, of_several_matrices=of_several_matrices)]
     if strict:
         _refuse(cautions)
     chosen = _chosen_blocks(rows, blocks, by_block)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,9 @@ class Caution:
     of_fingerprints: bool
 
 
-def cautions_of(runs: Sequence[ComparedRun], rows: Sequence[Row]) -> list[Caution]:
+def cautions_of(
+    runs: Sequence[ComparedRun], rows: Sequence[Row], *, of_several_matrices: bool = False
+) -> list[Caution]:
     """Return what a reader of the differences must know, each once.
 
     Parameters
@@ -32,11 +34,13 @@ def cautions_of(runs: Sequence[ComparedRun], rows: Sequence[Row]) -> list[Cautio
         The first is the reference.
     rows : sequence of Row
         Checkpoints that are compared.
+    of_several_matrices : bool
+        Whether curvatures differ on purpose.
 
     Raises
     ------
     UsageError
-        If curvature or loss differ: no difference means anything then.
+        If the losses differ: no difference means anything then.
     """
     found: dict[Caution, None] = {}
     for row in rows:
@@ -46,7 +50,8 @@ def cautions_of(runs: Sequence[ComparedRun], rows: Sequence[Row]) -> list[Cautio
                 continue
             found |= dict.fromkeys(_of_one(run.name, own, row))
             if reference is not None and own is not reference:
-                found |= dict.fromkeys(_of_pair(run.name, own, runs[0].name, reference))
+                names = run.name, runs[0].name
+                found |= dict.fromkeys(_of_pair(names, own, reference, on_purpose=of_several_matrices))
     return list(found)
 
 
@@ -64,16 +69,20 @@ def _of_one(name: str, own: JudgedSpectrum, row: Row) -> list[Caution]:
     return cautions
 
 
-def _of_pair(name: str, own: JudgedSpectrum, first: str, reference: JudgedSpectrum) -> list[Caution]:
-    for what, mine, theirs in (
-        ("curvature", own.curvature, reference.curvature),
-        ("loss", own.loss, reference.loss),
-    ):
-        if mine != theirs:
-            raise UsageError(
-                f"the {what} of {name} is {mine}, that of {first} is {theirs}", where=own.file, fix="measure alike"
-            )
+def _of_pair(
+    names: tuple[str, str], own: JudgedSpectrum, reference: JudgedSpectrum, *, on_purpose: bool
+) -> list[Caution]:
+    name, first = names
+    if own.loss != reference.loss:
+        raise UsageError(
+            f"the loss of {name} is {own.loss}, that of {first} is {reference.loss}",
+            where=own.file,
+            fix="measure alike",
+        )
     texts = []
+    on_purpose = on_purpose and own.curvature != reference.curvature
+    if own.curvature != reference.curvature and not on_purpose:
+        texts.append(f"the curvature of {name} is {own.curvature}, that of {first} is {reference.curvature}")
     if own.arch != reference.arch:
         texts.append(f"the architecture of {name} is {own.arch}, that of {first} is {reference.arch}")
     if own.data_sha256 != reference.data_sha256:
@@ -87,7 +96,10 @@ def _of_pair(name: str, own: JudgedSpectrum, first: str, reference: JudgedSpectr
             f"the seed of {name} is {own.seed}, that of {first} is {reference.seed}: intervals are not paired"
         )
     if own.spectrum is not None and reference.spectrum is not None:
-        texts += _of_settings(name, own.spectrum.settings, first, reference.spectrum.settings)
+        mine, theirs = harmful(own.spectrum.settings), harmful(reference.spectrum.settings)
+        # What one kind of matrix alone has as a setting differs on purpose, too.
+        keys = mine.keys() & theirs.keys() if on_purpose else mine.keys() | theirs.keys()
+        texts += _of_settings(name, mine, first, theirs, sorted(keys))
     cautions = [Caution(text, True) for text in texts]
     shares = own.progress, reference.progress
     if shares[0] is not None and shares[1] is not None and abs(shares[0] - shares[1]) > AT_THE_MARK:
@@ -96,11 +108,12 @@ def _of_pair(name: str, own: JudgedSpectrum, first: str, reference: JudgedSpectr
     return cautions
 
 
-def _of_settings(name: str, own: Any, first: str, other: Any) -> list[str]:
-    own, other = harmful(own), harmful(other)
+def _of_settings(
+    name: str, own: Mapping[str, Any], first: str, other: Mapping[str, Any], keys: Sequence[str]
+) -> list[str]:
     differing = [
         f"{key.replace('_', '-')} {own.get(key)} and {other.get(key)}"
-        for key in sorted(own.keys() | other.keys())
+        for key in keys
         if json.dumps(own.get(key), default=str) != json.dumps(other.get(key), default=str)
     ]
     if not differing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hessent.errors import UsageError
 from hessent.report.checks.judged_spectrum import JudgedSpectrum
@@ -11,15 +12,40 @@ HESSIAN = "hessian"
 PLAIN = "none"
 
 
-def kind_of(spectrum: JudgedSpectrum) -> str:
-    """Return the kind of matrix: ``hessian``, ``ggn``, …; of a preconditioned one ``hessian-adam``, and so on."""
-    preconditioner = PLAIN
-    if spectrum.spectrum is not None:
-        preconditioner = str(spectrum.spectrum.settings.get("precondition", PLAIN))
-    return spectrum.curvature if preconditioner == PLAIN else f"{spectrum.curvature}-{preconditioner}"
+@dataclass(frozen=True, order=True)
+class Kind:
+    """A kind of matrix.
+
+    Attributes
+    ----------
+    curvature : str
+        ``hessian``, ``ggn``, ``fisher``, …
+    preconditioner : str
+        ``none``, or by what it is multiplied from both sides: ``adam``.
+    """
+
+    curvature: str = HESSIAN
+    preconditioner: str = PLAIN
+
+    @property
+    def name(self) -> str:
+        """As it stands in names of files: ``ggn``, ``hessian-adam``."""
+        return self.curvature if self.is_plain else f"{self.curvature}-{self.preconditioner}"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is the curvature itself."""
+        return self.preconditioner == PLAIN
 
 
-def kind_among(spectra: Sequence[JudgedSpectrum], where: str) -> str:
+def kind_of(spectrum: JudgedSpectrum) -> Kind:
+    """Return the kind of a spectrum; a JSON document does not tell of preconditioners."""
+    if spectrum.spectrum is None:
+        return Kind(spectrum.curvature)
+    return Kind(spectrum.curvature, str(spectrum.spectrum.settings.get("precondition", PLAIN)))
+
+
+def kind_among(spectra: Sequence[JudgedSpectrum], where: str) -> Kind:
     """Return the kind that is meant where none was asked for: the Hessian's, or the only one there is.
 
     Parameters
@@ -35,12 +61,32 @@ def kind_among(spectra: Sequence[JudgedSpectrum], where: str) -> str:
         If there are several kinds, and none is the Hessian's.
     """
     kinds = sorted({kind_of(spectrum) for spectrum in spectra})
-    if HESSIAN in kinds or not kinds:
-        return HESSIAN
+    if Kind() in kinds or not kinds:
+        return Kind()
     if len(kinds) > 1:
         raise UsageError(
-            f"holds spectra of several matrices, {', '.join(kinds)}, and none of the Hessian",
+            f"holds spectra of several matrices, {', '.join(kind.name for kind in kinds)}, but not of the Hessian",
             where=where,
-            fix=f"--curvature {kinds[0].partition('-')[0]}, or name the files",
+            fix=f"--curvature {kinds[0].curvature}, or name the files",
         )
     return kinds[0]
+
+
+def of_kind(spectra: Sequence[JudgedSpectrum], kind: Kind, where: str) -> list[JudgedSpectrum]:
+    """Return the spectra of a kind, at least one.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    found = [spectrum for spectrum in spectra if kind_of(spectrum) == kind]
+    if not found:
+        held = sorted({kind_of(spectrum).name for spectrum in spectra})
+        raise UsageError(
+            f"holds no spectrum of the {kind.name}",
+            where=where,
+            expected=f"one of what it holds: {', '.join(held)}",
+            fix=f"hessent spectrum CHECKPOINT --curvature {kind.curvature}",
+        )
+    return found
