@@ -55,6 +55,11 @@ def test_the_summary_of_a_ready_file_loads_nothing_heavy(spectrum_file, words):
     assert "layer4.1.conv2" in fresh("summary", spectrum_file, *words)[0]
 
 
+@pytest.mark.parametrize("words", [[], ["--to", "json"], ["--what", "eigenvalues"]])
+def test_an_export_of_a_ready_file_loads_nothing_heavy(spectrum_file, words):
+    assert "layer4.1.conv2" in fresh("export", spectrum_file, "-o", "-", *words)[0]
+
+
 def test_importing_the_package_loads_nothing_heavy():
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); import hessent\n"

@@ -23,6 +23,7 @@ from hessent.storage.failures import storage_failure
 
 PROJECT = "hessent"
 _ID_LETTERS = 16
+_HOST = "hessent"  # stands where the name of the machine would
 
 
 def require_wandb() -> None:
@@ -99,6 +100,7 @@ def _settings(wandb: Any) -> Any:
     """Settings that keep machine, user, working folder and version control out of a run, and the terminal quiet."""
     return wandb.Settings(
         silent=True,
+        host=_HOST,
         console="off",
         disable_git=True,
         disable_code=True,
