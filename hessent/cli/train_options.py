@@ -41,6 +41,15 @@ Data = Annotated[
     str,
     _option("--data", panel=_MODEL, metavar="DATA", help="Name, FILE, FOLDER or factory (see `hessent data`)."),
 ]
+Samples = Annotated[
+    int | None,
+    _option(
+        "--samples",
+        panel=_MODEL,
+        metavar="N",
+        help="Train on N of the samples: those whose loss `hessent spectrum` then measures. Default: all.",
+    ),
+]
 LossName = Annotated[
     str | None,
     _option(
@@ -124,7 +133,8 @@ SpectrumSamples = Annotated[
         "--spectrum-samples",
         panel=_RUN,
         metavar="N",
-        help="Written into the checkpoints: samples that `hessent spectrum` takes by default.",
+        help="Written into the checkpoints: samples that `hessent spectrum` takes by default. "
+        "Default: as --samples.",
     ),
 ]
 Seed = Annotated[

@@ -53,6 +53,7 @@ BUILT_IN = (
         form="digits",
         summary="the 1,797 real handwritten digits, 8 × 8 pixels, 10 classes, shipped inside the package",
         opener="hessent.data.digits:open_digits",
+        parameters={"normalize": Parameter("numbers", "MEAN,STD of the pixels, after 0 … 16 was divided by 16")},
         splits=("train", "test", "all"),
     ),
     DataSource(

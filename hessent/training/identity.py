@@ -37,6 +37,8 @@ def describe_run(request: TrainingRequest, plan: TrainingPlan, preparation: Prep
     }
     if request.threads is not None:
         extra["train.threads"] = str(request.threads)
+    if request.samples is not None:
+        extra["train.samples"] = str(request.samples)
     if data is None:
         extra["train.data"] = request.data
     if loss_problem(loss) is not None:
@@ -48,7 +50,7 @@ def describe_run(request: TrainingRequest, plan: TrainingPlan, preparation: Prep
         arch_options=dict(built.options) if is_built_in(built.name) else {},
         data=data,
         loss=None if "train.loss" in extra else loss,
-        samples=request.spectrum_samples,
+        samples=request.samples if request.spectrum_samples is None else request.spectrum_samples,
         total_steps=plan.total_steps,
         optimizer=plan.description,
         seed=request.seed,

@@ -38,10 +38,12 @@ class TrainingRequest:
         Of the learning rate, after `warmup_steps` updates of linear rise.
     loss : str or None
         None takes the architecture's own.
+    samples : int or None
+        Training samples used: those that an analysis takes by default of as many; None takes all.
     percents : tuple of float
         Where checkpoints are saved, 0 … 100 % of the updates; the end is always saved.
     spectrum_samples : int or None
-        Written into the checkpoints: how many samples an analysis takes by default.
+        Written into the checkpoints: how many samples an analysis takes by default; None writes `samples`.
     threads : int or None
         CPU threads; None leaves torch's choice.
     force : bool
@@ -63,6 +65,7 @@ class TrainingRequest:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: str = "float32"
+    samples: int | None = None
     percents: tuple[float, ...] = DEFAULT_PERCENTS
     spectrum_samples: int | None = None
     threads: int | None = None

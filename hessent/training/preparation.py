@@ -19,6 +19,8 @@ from hessent.curvature.losses.loss import Loss
 from hessent.curvature.losses.registry import resolve_loss
 from hessent.data.dataset import Dataset
 from hessent.data.registry import open_dataset
+from hessent.data.stream import BatchStream
+from hessent.data.subset import Subset
 from hessent.errors import ArchitectureError, DataError, UsageError, memory_ran_out
 from hessent.training.evaluation import place
 from hessent.training.plan import DTYPES, TrainingRequest
@@ -35,7 +37,7 @@ class Preparation:
     built : BuiltModel
         Its network is on the device, in the run's dtype.
     train, test : Dataset
-        `test` is None where the data has no such split.
+        `train` holds the samples that are used; `test` is None where the data has no such split.
     loss : Loss
     chosen : mapping of str to str
         Options of the architecture that the data decided, as they would be typed.
@@ -54,7 +56,7 @@ def prepare(request: TrainingRequest) -> Preparation:
     Raises
     ------
     UsageError
-        If the dtype or the loss is unknown.
+        If the dtype or the loss is unknown, or there are fewer samples than were asked for.
     DataError
         If the data cannot be read, or has no samples to train on.
     ArchitectureError
@@ -66,12 +68,24 @@ def prepare(request: TrainingRequest) -> Preparation:
     if train.split == "test":
         raise DataError("this is the test split", where=request.data, fix="name the data without split=test")
     test = open_dataset(request.data, split="test") if "test" in train.splits else None
+    if request.samples is not None:
+        train = _chosen(train, request.samples)
     # The start values are those of torch.manual_seed(seed): on the CPU and in float32, whatever the run's device.
     torch.manual_seed(request.seed)
     built, chosen = _build(request, train)
     built.model.to(request.device, DTYPES[request.dtype])
     loss = resolve_loss(request.loss or built.default_loss)
     return Preparation(built, train, test, loss, chosen)
+
+
+def _chosen(train: Dataset, samples: int) -> Dataset:
+    """Return the samples that an analysis takes by default of so many, so that both are of one loss."""
+    if not 1 <= samples <= len(train):
+        raise UsageError(
+            f"--samples is {samples}, the data has {len(train)} training samples",
+            expected=f"1 to {len(train)}, or not given for all of them",
+        )
+    return Subset(train, BatchStream(train, samples=samples, batch_size=1).indices)
 
 
 def _build(request: TrainingRequest, train: Dataset) -> tuple[BuiltModel, dict[str, str]]:

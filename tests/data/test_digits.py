@@ -5,6 +5,7 @@ import torch
 
 from hessent.data.digits import belongs_to_test
 from hessent.data.registry import open_dataset
+from hessent.errors import DataError
 
 
 def everything(dataset):
@@ -51,3 +52,16 @@ def test_a_name_that_fixes_its_split_has_only_that_one():
     dataset = open_dataset("digits?split=test", split="train")
     assert dataset.split == "test"
     assert dataset.splits == ("test",)
+
+
+def test_pixels_are_left_alone_where_that_is_asked_for():
+    inputs = everything(open_dataset("digits?normalize=0,1"))[0]
+    assert (float(inputs.min()), float(inputs.max())) == (0.0, 1.0)
+    assert torch.equal((inputs * 16).round() / 16, inputs)
+    assert open_dataset("digits?normalize=0,1").digest() != open_dataset("digits").digest()
+
+
+@pytest.mark.parametrize(("query", "message"), [("0", "MEAN,STD"), ("0,0", "std of 0"), ("0,1,2", "MEAN,STD")])
+def test_a_normalisation_that_is_none_is_refused(query, message):
+    with pytest.raises(DataError, match=message):
+        open_dataset(f"digits?normalize={query}")
