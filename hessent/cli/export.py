@@ -65,9 +65,11 @@ def command(
 ) -> None:
     """Write measures as a tidy table, or into TensorBoard, MLflow or Weights & Biases; nothing is measured.
 
-    CSV and parquet have one row per file, block and measure; JSON is that of `hessent summary --json`.  Trackers
-    get one series per block and measure over the training steps, and the ends of its interval beside it; a folder
-    is a run.  Exporting again adds nothing twice.  For W&B the runs are written offline: `wandb sync` sends them.
+    CSV and parquet have one row per file, block and measure; JSON is that of
+    `hessent summary --json`.  Trackers get one series per block and measure over
+    the training steps, and the ends of its interval beside it; a folder is a run.
+    Exporting again adds nothing twice.  For W&B the runs are written offline:
+    `wandb sync` sends them.
     """
     from hessent.cli.console import note, write_text
     from hessent.cli.options import choose_selection

@@ -91,6 +91,15 @@ def test_files_that_are_not_the_steps_of_a_run_are_refused(folder, step, said):
     assert said in str(caught.value)
 
 
+def test_every_matrix_of_a_folder_is_a_run_of_its_own(folder):
+    write(folder / "runs" / "adam" / "step-7.ggn.spectrum.h5", 7, 9, curvature="ggn")
+    write(folder / "runs" / "adam" / "p.spectrum.h5", 7, 9, settings={"precondition": "adam"})
+    write(folder / "runs" / "adam" / "q.spectrum.h5", 7, 9, curvature="../../../home")
+    runs = tracked_runs(read_sources(["runs/adam"]), Selection(("trace",)))
+    assert {run.name for run in runs} == {"adam", "adam/ggn", "adam/hessian-adam", "adam/_________home"}
+    assert {run.facts["curvature"] for run in runs} == {"hessian", "ggn", "../../../home"}
+
+
 def test_a_single_file_without_a_step_stands_at_step_0(folder):
     write(folder / "alone" / "a.spectrum.h5", None, 8)
     (run,) = tracked_runs(read_sources(["alone/a.spectrum.h5"]), Selection())

@@ -152,6 +152,13 @@ def test_weights_of_a_block_sum_to_one_and_carry_its_trace(folder, capfd):
                 assert {row["probe"] for row in own} == {None, 0, 1, 2, 3}
 
 
+def test_more_eigenvalues_than_a_table_should_have_are_refused(folder, capfd, monkeypatch):
+    monkeypatch.setattr("hessent.report.exports.eigenvalue_rows.MOST_ROWS", 100)
+    said = refused(capfd, "sgd", "-o", "a.csv", "--what", "eigenvalues")
+    assert "128 eigenvalues, 64 of them of block 'layer1.0.bn1'" in said
+    assert main(["export", "sgd", "-o", "a.csv", "--what", "eigenvalues", "--block", "full", "-q"]) == 0
+
+
 def test_traces_have_no_eigenvalues(folder, capfd):
     assert "the trace alone" in refused(capfd, "trace.h5", "-o", "a.csv", "--what", "eigenvalues")
 

@@ -5,8 +5,8 @@ Columns
 file, run, step, synthetic, complete, block, size
     As in the table of measures; file and block tell which of its rows belong to a row here.
 kind
-    ``eigenvalue``: every eigenvalue of an exact block; ``outlier``: found one by one in a sampled block; ``node``:
-    of the Gauss rule of a random probe, which stands for all other eigenvalues.
+    ``eigenvalue``: every eigenvalue of an exact block, or of one of K-FAC; ``outlier``: found one by one in a
+    sampled block; ``node``: of the Gauss rule of a random probe, which stands for all other eigenvalues.
 probe
     Number of the probe of a node, from 0; missing otherwise.
 eigenvalue
@@ -31,8 +31,10 @@ from hessent.measures.quadrature import exact_rules
 from hessent.report.exports.sources import Source
 from hessent.report.exports.tidy_rows import ColumnKind, Entry, TidyTable
 from hessent.report.selection import blocks_named
+from hessent.spectra.kronecker import METHOD
 from hessent.spectra.model import BlockSpectrum
 
+MOST_ROWS = 2_000_000  # some 200 MB of CSV
 _COLUMNS: tuple[tuple[str, ColumnKind], ...] = (
     ("file", "text"),
     ("run", "text"),
@@ -67,8 +69,9 @@ def eigenvalue_table(sources: Sequence[Source], patterns: Sequence[str]) -> Tidy
     Raises
     ------
     UsageError
-        If a glob matches no block of a file, or there is no eigenvalue at all.
+        If a glob matches no block of a file, there is no eigenvalue at all, or there are millions.
     """
+    _refuse_many(sources, patterns)
     rows = tuple(row for source in sources for row in _rows(source, patterns))
     if not rows:
         raise UsageError(
@@ -77,6 +80,21 @@ def eigenvalue_table(sources: Sequence[Source], patterns: Sequence[str]) -> Tidy
             fix="hessent spectrum without --only trace",
         )
     return TidyTable("hessent.eigenvalues/1", _COLUMNS, rows)
+
+
+def _refuse_many(sources: Sequence[Source], patterns: Sequence[str]) -> None:
+    """A block of K-FAC has as many eigenvalues as parameters; other exact blocks are small."""
+    blocks = [block for source in sources for block in blocks_named(source.entry, patterns)]
+    whole = [block for block in blocks if block.method in ("exact", METHOD)]
+    count = sum(block.size for block in whole)
+    if count > MOST_ROWS:
+        largest = max(whole, key=lambda block: block.size)
+        raise UsageError(
+            f"the table would have {count:,} eigenvalues, {largest.size:,} of them of block '{largest.name}'",
+            where="--what eigenvalues",
+            expected=f"at most {MOST_ROWS:,}",
+            fix="--block GLOB, which names smaller ones",
+        )
 
 
 def _rows(source: Source, patterns: Sequence[str]) -> Iterator[tuple[Entry, ...]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hessent.errors import SpectrumFileError
+from hessent.report.kinds import PLAIN, Kind
 from hessent.report.selection import SpectrumEntry
 from hessent.spectra.hdf5_reader import load_with_measures
 
@@ -42,6 +43,12 @@ class Source:
     def step(self) -> int | None:
         """Training step of the checkpoint."""
         return self.entry.spectrum.checkpoint.step
+
+    @property
+    def kind(self) -> Kind:
+        """Which matrix it is of."""
+        spectrum = self.entry.spectrum
+        return Kind(spectrum.curvature, str(spectrum.settings.get("precondition", PLAIN)))
 
 
 def read_sources(paths: Sequence[str]) -> list[Source]:

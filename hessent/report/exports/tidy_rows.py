@@ -8,7 +8,7 @@ arch, step, progress
     Of the checkpoint; progress is the share of the training done, 0 to 1.
 data, samples, data_sha256, synthetic
     The samples that the loss is the mean of; synthetic where they were made up.
-curvature, loss, loss_value, seed
+curvature, preconditioner, loss, loss_value, seed
     Which matrix, of which loss, that loss's value at the weights, and the seed of probes and samples.
 complete
     Whether the run that measured was finished.
@@ -71,6 +71,7 @@ _FILE_COLUMNS: tuple[tuple[str, ColumnKind], ...] = (
     ("data_sha256", "text"),
     ("synthetic", "truth"),
     ("curvature", "text"),
+    ("preconditioner", "text"),
     ("loss", "text"),
     ("loss_value", "number"),
     ("seed", "count"),
@@ -138,7 +139,8 @@ def _file_entries(source: Source) -> tuple[Entry, ...]:
         data.samples,
         data.sha256,
         data.synthetic,
-        spectrum.curvature,
+        source.kind.curvature,
+        source.kind.preconditioner,
         spectrum.loss.name,
         spectrum.loss.value if math.isfinite(spectrum.loss.value) else None,
         spectrum.seed,

@@ -17,18 +17,21 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hessent import __version__
 from hessent.errors import UsageError
 from hessent.report.exports.sources import Source
+from hessent.report.kinds import PLAIN, Kind
 from hessent.report.names import printable
 from hessent.report.selection import MeasuredBlock, Selection, select_blocks
 from hessent.report.settings import shown_settings
 from hessent.spectra.model import Spectrum
 from hessent.storage.failures import storage_failure
 
+_NO_WORD = re.compile(r"[^\w-]")
 VALUE, LOW, HIGH = "hessent", "hessent_low", "hessent_high"
 
 
@@ -62,7 +65,7 @@ class TrackedRun:
     Attributes
     ----------
     name : str
-        See `sources`.
+        The folder's, see `sources`; of another matrix than the Hessian ``NAME/MATRIX``.
     facts : mapping of str to str
         What was measured and how; values that differ between checkpoints are joined.
     points : tuple of TrackedPoint
@@ -103,7 +106,7 @@ def tracked_runs(sources: Sequence[Source], selection: Selection) -> list[Tracke
     """
     by_run: dict[str, list[Source]] = {}
     for source in sources:
-        by_run.setdefault(source.run, []).append(source)
+        by_run.setdefault(_name(source), []).append(source)
     problems = [problem for own in by_run.values() for problem in _problems(own)]
     if problems:
         raise UsageError(
@@ -150,6 +153,13 @@ def make_folder(folder: str) -> None:
         raise storage_failure(folder, error) from error
 
 
+def _name(source: Source) -> str:
+    """The run, and behind it the matrix where it is another than the Hessian: each has series of its own."""
+    if source.kind == Kind():
+        return source.run
+    return f"{source.run}/{_NO_WORD.sub('_', source.kind.name)}"  # it comes from a file, and may become a folder
+
+
 def _problems(own: Sequence[Source]) -> Iterable[str]:
     steps: dict[int, str] = {}
     first = own[0].entry
@@ -163,7 +173,6 @@ def _problems(own: Sequence[Source]) -> Iterable[str]:
             steps[source.step or 0] = file
         for what, mine, theirs in (
             ("architecture", spectrum.checkpoint.arch, first.spectrum.checkpoint.arch),
-            ("curvature", spectrum.curvature, first.spectrum.curvature),
             ("loss", spectrum.loss.name, first.spectrum.loss.name),
         ):
             if mine != theirs:
@@ -202,6 +211,7 @@ def _facts(spectra: Sequence[Spectrum], selection: Selection) -> dict[str, str]:
             "arch_options": shown_settings(checkpoint.arch_options),
             "optimizer": shown_settings(checkpoint.optimizer),
             "curvature": spectrum.curvature,
+            "preconditioner": str(spectrum.settings.get("precondition", PLAIN)),
             "loss": spectrum.loss.name,
             "data": data.name,
             "samples": str(data.samples),
