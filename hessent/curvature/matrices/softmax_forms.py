@@ -69,7 +69,8 @@ class SoftmaxForms(OutputForms):
         """Return ½ Σ (r · z)² with r = p − q."""
         rows, labels, counted = self._rows(at, targets)
         w = _relative(z.reshape(rows.shape), labels)
-        along = (rows.softmax(1) * w).sum(1) - self._label_smoothing * w.mean(1)
+        others = rows.softmax(1).scatter(1, labels[:, None], 0.0)  # w is zero at the target: p there says nothing
+        along = (others * w).sum(1) - self._label_smoothing * w.mean(1)
         return 0.5 * along.square().where(counted, 0).sum()
 
     def _rows(self, at: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
