@@ -47,14 +47,16 @@ def comparison_section(over: Comparison, by_block: Comparison, pictures: Picture
     ]
     tables = block_tables(by_block)
     boxes = [table_box(replace(table, facts=()), "Differences by block") for table in tables]
-    overlay = None if pictures is None else _overlay(by_block, [str(_block(row)) for row in tables[0].rows], pictures, gaps)
+    overlay = (
+        None
+        if pictures is None
+        else _overlay(by_block, [str(_block(row)) for row in tables[0].rows], pictures, gaps)
+    )
     parts.append((f"Blocks, at {by_block.rows[-1].label}", joined(overlay, *boxes)))
     return Section("Comparison", tuple(parts), tuple(gaps))
 
 
-def _overlay(
-    comparison: Comparison, ranked: Sequence[str], pictures: Pictures, gaps: list[str]
-) -> Markup | None:
+def _overlay(comparison: Comparison, ranked: Sequence[str], pictures: Pictures, gaps: list[str]) -> Markup | None:
     """The densities of the runs laid over each other, of the blocks that differ most."""
     entries = [None if own is None else entry_of(own) for own in comparison.rows[-1].checkpoints]
     missing = [run.name for run, entry in zip(comparison.runs, entries, strict=True) if entry is None]
@@ -64,7 +66,7 @@ def _overlay(
     known = [entry for entry in entries if entry is not None]
     first = [name for name in ranked if name == FULL]
     others = [name for name in ranked if name != FULL][:MOST_SHOWN]
-    panels = {**density_panels(pictures, known, first), **density_panels(pictures, known, others)}
+    panels = density_panels(pictures, known, first + others)
     if not panels:
         return None
     shown = [panels[name] for name in [*first, *others] if name in panels]

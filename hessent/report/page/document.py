@@ -165,7 +165,9 @@ def _body(heading: str, runs: Sequence[ComparedRun], sections: Sequence[Section]
     ):
         entries.append(element("li", element("a", title, href="#" + name)))
         blocks.append(element("section", element("h2", title), content, id=name))
-    loud = sorted({word for run in runs for own in run.checkpoints for word in state_of(own).split() if word.isupper()})
+    loud = sorted(
+        {word for run in runs for own in run.checkpoints for word in state_of(own).split() if word.isupper()}
+    )
     return joined(
         element(
             "header",

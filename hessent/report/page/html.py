@@ -10,7 +10,8 @@ import html
 
 from hessent.report.names import printable
 
-_VOID = frozenset({"meta", "input", "br", "hr"})
+_VOID = frozenset({"meta", "input"})
+_SHAPES = frozenset({"path", "use", "rect"})  # of SVG, where a slash ends an element
 
 
 class Markup(str):
@@ -44,6 +45,8 @@ def element(tag: str, *children: Child, **attributes: Attribute) -> Markup:
     written = "".join(_attribute(name, value) for name, value in attributes.items())
     if tag in _VOID:
         return Markup(f"<{tag}{written}>")
+    if tag in _SHAPES:
+        return Markup(f"<{tag}{written}/>")
     inner = "".join(escaped(child) for child in children if child is not None)
     return Markup(f"<{tag}{written}>{inner}</{tag}>")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _LIGHT = Look()
 MOST_FILES = len(_LIGHT.colours)  # that can be told apart in one picture
-_ROOM_BELOW = 0.2  # inches, for the name of the axis
+_ROOM_BELOW = 0.16  # inches, for the name of the axis
 _PANEL = (2.9, 2.1)  # inches
 
 READING = (

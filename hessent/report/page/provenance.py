@@ -72,10 +72,17 @@ def _row(run: str, own: JudgedSpectrum) -> tuple[Cell, ...]:
 
 def _details(own: JudgedSpectrum) -> Markup:
     facts = [("file", own.file), ("state", state_of(own)), ("weights, sha256", own.checkpoint_sha256)]
-    facts += [("data, sha256", own.data_sha256), ("samples", f"{own.samples:,} of {own.data}"), ("seed", str(own.seed))]
+    facts += [
+        ("data, sha256", own.data_sha256),
+        ("samples", f"{own.samples:,} of {own.data}"),
+        ("seed", str(own.seed)),
+    ]
     spectrum = own.spectrum
     if spectrum is None:
-        facts += [("curvature", f"{own.curvature} of {own.loss}"), ("from", "a summary in JSON, which says no more")]
+        facts += [
+            ("curvature", f"{own.curvature} of {own.loss}"),
+            ("from", "a summary in JSON, which says no more"),
+        ]
     else:
         checkpoint, loss = spectrum.checkpoint, spectrum.loss
         facts += [

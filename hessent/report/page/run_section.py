@@ -17,7 +17,7 @@ from hessent.report.measure_columns import measure_column
 from hessent.report.page.html import Markup, element, joined
 from hessent.report.page.pictures import BARS, READING, density_panels, figure_of, run_panels
 from hessent.report.page.svg import Pictures
-from hessent.report.page.tables import Shades, table_box
+from hessent.report.page.tables import table_box
 from hessent.report.plots.heatmap import column_scores
 from hessent.report.selection import Selection, SpectrumEntry, select_blocks
 from hessent.report.summary import summary_tables
@@ -81,8 +81,10 @@ def run_section(run: ComparedRun, selection: Selection, pictures: Pictures | Non
         parts.append(("Over the training", _course(run, selection, pictures, gaps)))
     at = "" if last.step is None else f" at step {last.step:,}"
     if entry is None:
-        gaps.append(f"{last.file}: JSON holds no coefficients, so there is no density; name the spectra file instead")
-        parts.append((f"Blocks{at}", table_box(_plain_table(last, selection), f"{run.name}{at}: measures by block")))
+        gaps.append(f"{last.file}: JSON holds no coefficients, so there is no density; name the spectra file")
+        parts.append(
+            (f"Blocks{at}", table_box(_plain_table(last, selection), f"{run.name}{at}: measures by block"))
+        )
         return Section(f"Run {run.name}", tuple(parts), tuple(gaps))
     if FULL not in last.blocks and not selection.blocks:
         command = f"hessent spectrum {shlex.quote(entry.spectrum.checkpoint.path)}"
@@ -106,7 +108,7 @@ def _course(run: ComparedRun, selection: Selection, pictures: Pictures | None, g
     rows: list[tuple[Cell, ...]] = [
         (
             own.step,
-            None if own.progress is None else 100 * own.progress,
+            None if own.progress is None else _per_cent(own.progress),
             None if own.spectrum is None else own.spectrum.loss.value,
             *([name] if len(names) > 1 else []),
             *(own.blocks[name].measures[measure] for measure in selection.measures),
@@ -131,12 +133,16 @@ def _course(run: ComparedRun, selection: Selection, pictures: Pictures | None, g
 
 
 def course_blocks(run: ComparedRun, selection: Selection) -> list[str]:
-    """Return the blocks that are followed over the training: of every checkpoint, the whole model if it is there."""
+    """Return the blocks that are followed over the training: the whole model, if all checkpoints have it."""
     shared = [name for name in run.checkpoints[-1].blocks if all(name in own.blocks for own in run.checkpoints)]
     if selection.blocks:
         entry = [name for name in shared if any(_matches(name, glob) for glob in selection.blocks)]
         return entry[:_MOST_LINES]
     return [FULL] if FULL in shared else _most_curved(run.checkpoints[-1], shared)[:_MOST_LINES]
+
+
+def _per_cent(share: float) -> float:
+    return round(100 * share) if round(100 * share) == 100 * share else 100 * share
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -176,8 +182,10 @@ def _densities(entry: SpectrumEntry, selection: Selection, pictures: Pictures, g
     shown, folded = ranked[:MOST_SHOWN], ranked[MOST_SHOWN:_MOST_DRAWN]
     if len(ranked) > _MOST_DRAWN:
         file = shlex.quote(entry.file)
-        gaps.append(f"{len(ranked) - _MOST_DRAWN} densities are left out; hessent plot {file} -o density.svg has all")
-    panels = {**density_panels(pictures, [entry], first), **density_panels(pictures, [entry], shown + folded)}
+        gaps.append(
+            f"{len(ranked) - _MOST_DRAWN} densities are left out; hessent plot {file} -o density.svg has all"
+        )
+    panels = density_panels(pictures, [entry], first + shown + folded)
     if not panels:
         text = "no density: of all blocks the trace alone was measured; hessent spectrum … without --only trace"
         gaps.append(f"{entry.file}: {text}")

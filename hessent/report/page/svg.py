@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 _POINTS_PER_INCH = 72.0
 _LEAST_LETTERS = 7.5  # points
+_LETTER = 4.4  # points across, of the smallest letters
 _MARGINS = (0.50, 0.36, 0.15, 0.34)  # inches left, above, right and below of a panel's frame
 _SVG = "{http://www.w3.org/2000/svg}"
 _LINK = "{http://www.w3.org/1999/xlink}href"
+Corner = tuple[float, float]  # of a panel in its figure, in points from the top left
 _NUMBERS = ("x", "y", "width", "height")
 
 
@@ -84,6 +86,7 @@ class Pictures:
                 box.width * width + left + right,
                 box.height * height + top + bottom + below * _POINTS_PER_INCH,
             )
+            _squeeze(group, corner[0] + size[0])
             pictures.append(self._picture(group, defined, corner, size, label))
         return pictures
 
@@ -91,7 +94,7 @@ class Pictures:
         self,
         group: ElementTree.Element,
         defined: dict[str, ElementTree.Element],
-        corner: tuple[float, float],
+        corner: Corner,
         size: tuple[float, float],
         label: str,
     ) -> Markup:
@@ -104,11 +107,9 @@ class Pictures:
         ]
         inner = Markup(element("defs", *parts) + "".join(self._children(group, names, corner)))
         x, y = (written(side) for side in size)
-        return element(
-            "svg", inner, viewBox=f"0 0 {x} {y}", role="img", aria_label=label, style=f"--natural:{x}pt"
-        )
+        return element("svg", inner, viewBox=f"0 0 {x} {y}", role="img", aria_label=label, style=f"--natural:{x}pt")
 
-    def _children(self, node: ElementTree.Element, names: dict[str, str], corner: tuple[float, float]) -> Iterator[str]:
+    def _children(self, node: ElementTree.Element, names: dict[str, str], corner: Corner) -> Iterator[str]:
         for child in node:
             if child.get("id") in names:
                 continue  # a definition; it stands at the beginning
@@ -117,7 +118,7 @@ class Pictures:
             else:
                 yield self._node(child, names, corner)
 
-    def _node(self, node: ElementTree.Element, names: dict[str, str], corner: tuple[float, float]) -> Markup:
+    def _node(self, node: ElementTree.Element, names: dict[str, str], corner: Corner) -> Markup:
         tag = node.tag.removeprefix(_SVG)
         entries: dict[str, str | None] = {}
         for key, value in node.attrib.items():
@@ -133,9 +134,12 @@ class Pictures:
                 entries["href"] = f"#{names[value[1:]]}"
             elif key == "clip-path":
                 entries[key] = f"url(#{names[value[5:-1]]})"
+            elif key in ("textLength", "lengthAdjust"):
+                entries[key] = value
             elif key == "transform" and not value.startswith("rotate(-0 "):
                 entries[key] = _moved(value, corner)
-        return element(tag, node.text if tag == "text" else None, *map(Markup, self._children(node, names, corner)), **entries)
+        text = node.text if tag == "text" else None
+        return element(tag, text, *self._children(node, names, corner), **entries)
 
 
 def _join_paths(tree: ElementTree.Element) -> None:
@@ -153,6 +157,16 @@ def _join_paths(tree: ElementTree.Element) -> None:
 
 def _looks(node: ElementTree.Element) -> dict[str, str]:
     return {key: value for key, value in node.attrib.items() if key != "d"}
+
+
+def _squeeze(group: ElementTree.Element, end: float) -> None:
+    """Let long lines of letters end where their picture ends, whatever letters the reader's machine has."""
+    for node in group.iter(_SVG + "text"):
+        if "text-anchor: start" in node.get("style", ""):
+            room = end - float(node.get("x", "0"))
+            if _LETTER * len(node.text or "") > room:
+                node.set("textLength", written(room))
+                node.set("lengthAdjust", "spacingAndGlyphs")
 
 
 def _uses(node: ElementTree.Element) -> Iterator[str]:
@@ -200,7 +214,7 @@ def colour_variables(look: Look) -> dict[str, str]:
 _VARIABLES = {colour: f"var({name})" for name, colour in reversed(colour_variables(Look()).items())}
 
 
-def _moved(transform: str, corner: tuple[float, float]) -> str:
+def _moved(transform: str, corner: Corner) -> str:
     """A rotation about a point of the figure as one about the same point of the panel."""
     inner = transform.partition("(")[2].rstrip(")").split()
     if not transform.startswith("rotate(") or len(inner) != 3:

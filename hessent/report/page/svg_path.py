@@ -7,7 +7,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-_NEAR = 0.25  # points: what is nearer to the line than this is not seen
+_NEAR = 0.3  # points: what is nearer to the line than this is not seen
 _THIN = 0.05  # points across
 _WORD = re.compile(r"[A-Za-z]|-?[0-9.]+(?:e-?[0-9]+)?")
 

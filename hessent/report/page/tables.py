@@ -1,7 +1,7 @@
 """A `Table` as HTML: the same rows, words and numbers as in the terminal, in a box that scrolls by itself.
 
-Each number stands in its cell unrounded, too (``data-value``, and of an estimate ``data-low`` and ``data-high``): by
-it the column is sorted, and a program finds it there.  What is exact says so.
+Each number stands in its cell unrounded, too (``data-value``, and of an estimate ``data-low`` and ``data-high``):
+by it the column is sorted, and a program finds it there.  What is exact says so.
 """
 
 from __future__ import annotations
