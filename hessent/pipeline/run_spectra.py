@@ -27,6 +27,7 @@ from hessent.spectra.model import Spectrum
 _WEIGHTS = (".safetensors.index.json", ".safetensors", ".pth.tar", ".pt", ".pth", ".bin", ".ckpt")
 _COMPANIONS = (".optim.safetensors",)
 SPECTRUM = ".spectrum.h5"
+_WITHOUT_PRODUCTS = "kfac"  # so a budget of products says nothing about it
 _BARE_WORD = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -180,7 +181,9 @@ def _finding(path: str, kind: Kind, judged: JudgedSpectrum | None, asked: Asked)
 
 def _made_otherwise(spectrum: Spectrum, asked: Asked, checkpoint: str) -> list[str]:
     """A line for each thing that was typed and that a spectrum was not made with."""
-    typed = {"seed": asked.seed, "rtol": asked.rtol, "max-matvecs": asked.max_matvecs}
+    typed: dict[str, float | None] = {"seed": asked.seed}
+    if spectrum.curvature != _WITHOUT_PRODUCTS:
+        typed |= {"rtol": asked.rtol, "max-matvecs": asked.max_matvecs}
     found = differences(spectrum, {name: value for name, value in typed.items() if value is not None})
     held, available = spectrum.data.samples, spectrum.data.available
     if asked.samples is not None and min(asked.samples, available) != held:

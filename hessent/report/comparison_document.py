@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hessent.measures.registry import measure_names
+from hessent.measures.stability import limit_of
 from hessent.report.comparison_blocks import heterogeneities
 
 if TYPE_CHECKING:
@@ -58,12 +59,27 @@ def _checkpoint(own: JudgedSpectrum, blocks: tuple[str, ...]) -> dict[str, Any]:
         "step": own.step,
         "file": own.file,
         "metrics": metrics,
+        **_stability(own, blocks),
         "blocks": {
             name: {measure: estimate.to_json() for measure, estimate in own.blocks[name].measures.items()}
             for name in blocks
             if name in own.blocks
         },
     }
+
+
+def _stability(own: JudgedSpectrum, blocks: tuple[str, ...]) -> dict[str, Any]:
+    """The limit of stable steps, and λ_max of each block over it; nothing where the checkpoint does not tell."""
+    limit = None if own.spectrum is None else limit_of(own.spectrum)
+    if limit is None:
+        return {}
+    shares = {
+        name: limit.share(own.blocks[name].measures["lambda_max"]).to_json()
+        for name in blocks
+        if name in own.blocks
+    }
+    stated = {"optimizer": limit.optimizer, "learning_rate": limit.learning_rate, "formula": limit.formula}
+    return {"stability": {**stated, "limit": limit.value, "lambda_max_over_limit": shares}}
 
 
 def _differences(found: RunDifference, measures: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ block
     Where there is more than one.
 measures
     With 95 % intervals; a difference has its own.
+λ_max/limit
+    Over the largest eigenvalue with which the optimizer's steps are stable, where metadata tell it (`stability`).
 paired
     Of how many differences in the row the interval was had by comparing probe by probe.
 
@@ -20,13 +22,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hessent.estimate import Estimate
+from hessent.measures.stability import limit_of
+from hessent.report.checks.judged_spectrum import JudgedSpectrum
 from hessent.report.checks.table import told
 from hessent.report.comparison import Comparison, RunDifference
 from hessent.report.comparison_rows import Row
 from hessent.report.measure_columns import measure_column
-from hessent.report.tables import Cell, Column, Table
+from hessent.report.tables import Cell, Column, Table, without_empty_columns
 
 _MINUS = " − "
+_LARGEST = "lambda_max"
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
@@ -44,14 +50,17 @@ def _table_of_runs(comparison: Comparison, many: bool) -> Table:
                     continue
                 measures = own.blocks[block].measures
                 cells = (measures[name] for name in comparison.measures)
-                rows.append((row.label, _progress(row), run.name, run.name, None, own.step, block, *cells, ""))
+                place = (row.label, _progress(row), run.name, run.name, None, own.step, block)
+                edge = _share_of_limit(own, block) if _LARGEST in comparison.measures else None
+                rows.append((*place, *cells, edge, ""))
     notes = [] if many else [f"All numbers are those of {_named(comparison.blocks[0])}."]
-    return Table(
+    table = Table(
         columns=_columns(comparison, many, of_differences=False),
         rows=tuple(rows),
         facts=_facts(comparison),
-        notes=tuple(notes),
+        notes=(*notes, *_notes_on_limits(comparison)),
     )
+    return without_empty_columns(table)
 
 
 def _table_of_differences(comparison: Comparison, many: bool) -> Table:
@@ -65,6 +74,7 @@ def _table_of_differences(comparison: Comparison, many: bool) -> Table:
             None,
             found.block,
             *(found.measures[name].estimate for name in comparison.measures),
+            None,
             _paired(found, comparison),
         )
         for found in comparison.differences
@@ -90,8 +100,28 @@ def _columns(comparison: Comparison, many: bool, *, of_differences: bool) -> tup
         Column("step", "step", "count", audience="programs" if of_differences else "all", priority=7),
         Column("block", "block", "name", audience="all" if many else "programs"),
         *measures,
+        Column("edge", "λ_max/limit", "estimate", audience="programs" if of_differences else "all", priority=8),
         Column("paired", "paired", audience="all" if of_differences else "programs", priority=7),
     )
+
+
+def _share_of_limit(own: JudgedSpectrum, block: str) -> Estimate | None:
+    """λ_max over the largest eigenvalue with which steps are stable, where the checkpoint tells that."""
+    limit = None if own.spectrum is None else limit_of(own.spectrum)
+    return None if limit is None else limit.share(own.blocks[block].measures[_LARGEST])
+
+
+def _notes_on_limits(comparison: Comparison) -> list[str]:
+    """Say what the limits are, once for each optimizer."""
+    spectra = [own.spectrum for row in comparison.rows for own in row.checkpoints if own is not None]
+    limits = [limit for spectrum in spectra if spectrum is not None and (limit := limit_of(spectrum)) is not None]
+    formulas = dict.fromkeys(f"{limit.formula} of {limit.optimizer}" for limit in limits)
+    if not formulas or _LARGEST not in comparison.measures:
+        return []
+    return [
+        f"λ_max/limit: the limit of stable steps is {', '.join(formulas)}, at the learning rate η of that step; "
+        "above 1, steps on the whole data grow along that direction."
+    ]
 
 
 def _plain(title: str) -> str:

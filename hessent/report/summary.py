@@ -32,8 +32,9 @@ from collections.abc import Sequence
 
 from hessent.measures.functionals import scale_of
 from hessent.measures.registry import tau
+from hessent.measures.stability import limit_of
 from hessent.report.measure_columns import measure_column
-from hessent.report.numbers import at_most, format_number
+from hessent.report.numbers import at_most, format_estimate, format_number
 from hessent.report.population import population_table
 from hessent.report.selection import MeasuredBlock, Selection, SpectrumEntry, select_blocks
 from hessent.report.settings import shown_settings
@@ -74,7 +75,7 @@ def summary_tables(entry: SpectrumEntry, selection: Selection) -> list[Table]:
         columns=_columns(selection),
         rows=tuple(_row(measured, entry, selection) for measured in chosen),
         facts=_facts(entry.spectrum, entry.file),
-        notes=tuple(_notes(chosen, selection)),
+        notes=(*_notes(chosen, selection), *_notes_on_stability(chosen, entry.spectrum)),
         flags=_FLAGS,
     )
     if all(_has_only_trace(measured) for measured in chosen):
@@ -178,6 +179,19 @@ def _notes(chosen: Sequence[MeasuredBlock], selection: Selection) -> list[str]:
             f"Noise of a product: ≤ {_noise(chosen)} · max|λ|."
         )
     return notes
+
+
+def _notes_on_stability(chosen: Sequence[MeasuredBlock], spectrum: Spectrum) -> list[str]:
+    """Hold the largest eigenvalue of the whole matrix against the limit of stable steps, where that is known."""
+    limit = limit_of(spectrum)
+    whole = [measured.measures["lambda_max"] for measured in chosen if measured.block.name == "full"]
+    if limit is None or not whole or whole[0].value is None:
+        return []
+    return [
+        f"{limit.optimizer} at learning rate η = {format_number(limit.learning_rate)}: λ_max of full is "
+        f"{format_estimate(limit.share(whole[0])).joined()} times the limit of stable steps, "
+        f"{limit.formula} = {format_number(limit.value)}."
+    ]
 
 
 def _noise(chosen: Sequence[MeasuredBlock]) -> str:

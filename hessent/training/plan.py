@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from hessent.errors import UsageError, suggest
+from hessent.measures.learning_rate import learning_rate
 from hessent.training.optimizer import resolve_settings
-from hessent.training.schedule import SCHEDULES, learning_rate
+from hessent.training.schedule import SCHEDULES
 
 DEFAULT_EPOCHS = 30
 DEFAULT_PERCENTS = (0.0, 1.0, 25.0, 50.0, 75.0, 100.0)

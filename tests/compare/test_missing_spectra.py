@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -19,6 +21,7 @@ from hessent.checkpoint.fingerprint import fingerprint
 from hessent.checkpoint.reader import open_checkpoint
 from hessent.cli.run_progress import RunDisplay
 from hessent.errors import UsageError
+from hessent.report.schema import load_schema
 from hessent.spectra.hdf5_reader import load
 
 ROOT = str(Path(hessent.__file__).parents[1])
@@ -201,3 +204,23 @@ def test_the_fingerprint_is_that_of_the_loaded_tensors(tmp_path, dtype):
         raw[first] = 7
         Path(one).write_bytes(raw)
         assert fingerprint(one) == expected
+
+
+def test_the_edge_of_stability_stands_beside_the_largest_eigenvalue(measured, capfd):
+    assert compare("--json") == 0
+    document = json.loads(capfd.readouterr().out)
+    jsonschema.validate(document, load_schema("hessent.compare/1"))
+    first = document["runs"][0]["checkpoints"][0]
+    limit = 2 * (1 + 0.9) / 0.1
+    assert first["stability"]["limit"] == pytest.approx(limit)
+    largest = first["blocks"]["full"]["lambda_max"]["value"]
+    assert first["stability"]["lambda_max_over_limit"]["full"]["value"] == pytest.approx(largest / limit)
+    assert compare() == 0
+    out = capfd.readouterr().out
+    assert "λ_max/limit" in out
+    assert "2(1 + β)/η of sgd" in out
+    assert compare("--measure", "trace") == 0
+    assert "λ_max/limit" not in capfd.readouterr().out
+    assert main(["summary", "sgd/step-000000.spectrum.h5"]) == 0
+    told = capfd.readouterr().out
+    assert re.search(r"0\.085 ± 0\.00\d+ times the limit of stable steps, 2\(1 \+ β\)/η = 38", told), told

@@ -6,8 +6,8 @@ import math
 import pytest
 
 from hessent.errors import UsageError
+from hessent.measures.learning_rate import learning_rate
 from hessent.training.plan import TrainingRequest, make_plan, milestones, resolve_loss_name
-from hessent.training.schedule import learning_rate
 
 ASKED = {"arch": "mlp", "data": "digits", "out": "run", "optimizer": "sgd"}
 

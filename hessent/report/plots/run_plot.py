@@ -1,8 +1,7 @@
 """Measures of one run over its training steps, with their 95 % intervals.
 
-One panel per measure, one line per block.  In the panel of λ_max a dashed line shows 2/learning rate, beyond which
-plain gradient descent is unstable in that direction, where the checkpoints' metadata states the rate; the rate is
-that of the metadata, so with a schedule it is usually the peak.
+One panel per measure, one line per block.  In the panel of λ_max a dashed line shows the limit of stable steps,
+where the checkpoints' metadata tell it: 2/η for plain gradient descent, η the learning rate of that step.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hessent.errors import UsageError
 from hessent.estimate import Estimate
+from hessent.measures.stability import limit_of
 from hessent.report.measure_columns import measure_column
 from hessent.report.plots.captions import fitted, power_of_ten, provenance, shortened
 from hessent.report.plots.picture import TITLE_HEIGHT, Look, new_figure, title_lines
@@ -175,14 +175,19 @@ def _centre(estimate: Estimate) -> float:
 
 
 def _draw_stability(axes: Any, entries: Sequence[SpectrumEntry], look: Look) -> None:
-    """Draw 2/learning rate where the metadata states a rate that is a positive number."""
-    rates = [(entry.spectrum.checkpoint.step, entry.spectrum.checkpoint.optimizer.get("lr")) for entry in entries]
+    """Draw the limit of stable steps where the metadata tell it."""
     known = [
-        (step, 2.0 / rate) for step, rate in rates if isinstance(rate, int | float) and 1e-300 < rate < math.inf
+        (entry.spectrum.checkpoint.step, limit)
+        for entry in entries
+        if (limit := limit_of(entry.spectrum)) is not None
     ]
     if known:
-        steps, bounds = zip(*known, strict=True)
         axes.plot(
-            steps, bounds, color=look.ink, linestyle="--", linewidth=0.9, label="2 / learning rate (metadata)"
+            [step for step, _ in known],
+            [limit.value for _, limit in known],
+            color=look.ink,
+            linestyle="--",
+            linewidth=0.9,
+            label=f"limit of stable steps, {known[0][1].formula}",
         )
         axes.legend(loc="best", fontsize=6.5)
