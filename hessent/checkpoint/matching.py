@@ -33,6 +33,8 @@ class MatchReport:
         The module's names that the file leaves out because another name holds the same tensor.
     ignored : tuple of str
         Names in the file or in the module that were not compared.
+    sources : mapping of str to str
+        The module's names, all that one tensor has, to the name in the file that its values came from.
     notes : tuple of str
         All of this as sentences for the user.
     """
@@ -40,6 +42,7 @@ class MatchReport:
     stripped: tuple[str, ...]
     tied: tuple[str, ...]
     ignored: tuple[str, ...]
+    sources: Mapping[str, str]
     notes: tuple[str, ...]
 
 
@@ -174,9 +177,10 @@ def _report(
     if renamed:
         example = f"{shown(stripped.names[sources[renamed[0]]])} -> {shown(renamed[0])}"
         notes.append(f"{len(renamed)} names were read in the module's naming, such as {example}")
-    tied = []
+    tied, taken = [], {}
     for group in wanted.groups:
         present = [name for name in group if name in given]
+        taken |= dict.fromkeys(group, sources[present[0]])
         tied += [name for name in group if name not in given]
         notes += [f"{shown(name)} is the same tensor as {shown(present[0])}" for name in group if name not in given]
     counters = sorted({*wanted.counters, *filter(wanted.is_counter, sources)})
@@ -188,7 +192,7 @@ def _report(
     made = sorted(wanted.transient & sources.keys())
     if made:
         notes.append(f"buffers that the module makes itself were not taken from the file: {shown_list(made, 5)}")
-    return MatchReport(stripped.prefixes, tuple(tied), (*lone, *made), tuple(notes))
+    return MatchReport(stripped.prefixes, tuple(tied), (*lone, *made), taken, tuple(notes))
 
 
 def _as_in_file(name: str, sources: Mapping[str, str]) -> str:

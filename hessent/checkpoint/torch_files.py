@@ -86,7 +86,24 @@ class TorchFile:
         require_unchanged(self.path, self.stamp)
 
 
+def read_saved(path: str) -> Any:
+    """Check a file of `torch.save` and return all that is in it, tensors as views of the file: copy what is kept.
+
+    Raises
+    ------
+    CheckpointError
+        The file is damaged, or needs code to run.
+    """
+    with open_regular(path) as (handle, stamp):
+        layout = check_layout(handle, stamp.size, path)
+    return _load_saved(path, stamp, layout)
+
+
 def _load(path: str, stamp: Stamp, layout: str) -> FoundWeights:
+    return find_weights(_load_saved(path, stamp, layout), path)
+
+
+def _load_saved(path: str, stamp: Stamp, layout: str) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")  # about pickle protocols and old storages: nothing a user could act on
@@ -101,7 +118,7 @@ def _load(path: str, stamp: Stamp, layout: str) -> FoundWeights:
             fix="fetch or save the file again, best as safetensors",
         ) from error
     require_unchanged(path, stamp)
-    return find_weights(saved, path)
+    return saved
 
 
 def _describe(name: str, tensor: torch.Tensor, where: str) -> TensorInfo:

@@ -9,6 +9,9 @@ products are summed in float64 and divided once by the number of items.
 The curvature of N items is an average over groups of them, H = Σ_G n_G H_G / N.  Where the data is divided, it is
 streamed group by group, so that every product passes through its parts H_G V: the error of having just this data
 can be told from them at no extra product.
+
+Where the problem has a metric P, a product is P^{-1/2} H P^{-1/2} V, and its parts likewise; what engines multiply
+with, and what is timed and checked, is H.
 """
 
 from __future__ import annotations
@@ -208,7 +211,7 @@ class HessianEngine:
         products = self._retried(lambda: self._one_pass(requests))
         for (block, V), product in zip(requests, products, strict=True):
             if not is_finite(product.total):
-                raise non_finite_product(self.problem, block, V, self.engine)
+                raise non_finite_product(self.problem, block, self._before(block, V), self.engine)
         return products
 
     def _one_pass(self, requests: Sequence[tuple[Block, Tensor]]) -> list[Product]:
@@ -220,11 +223,22 @@ class HessianEngine:
                 for start in range(0, V.shape[1], self._kind.at_once):
                     # Never more vectors at once than the engine takes: what it takes and returns is gone at once.
                     columns = slice(start, start + self._kind.at_once)
-                    vectors = V[:, columns].to(self.problem.dtype)
+                    vectors = self._before(block, V[:, columns]).to(self.problem.dtype)
                     sums[position].add(group, columns, graph.products(block, vectors))
                 if not self.keeps_graphs:
                     graph.release(needed_later)
-        return [parts.product(self.problem.num_items) for parts in sums]
+        products = [parts.product(self.problem.num_items) for parts in sums]
+        if self.problem.metric is not None:
+            for (block, _), product in zip(requests, products, strict=True):
+                for found in (product.total, product.groups):
+                    if found is not None:
+                        self.problem.metric.scale_(block, found)
+        return products
+
+    def _before(self, block: Block, columns: Tensor) -> Tensor:
+        """Return the columns that the curvature itself is multiplied with: scaled where there is a metric."""
+        metric = self.problem.metric
+        return columns if metric is None else metric.scale_(block, columns.clone())
 
     def _order(self, blocks: Sequence[Block]) -> list[tuple[int, frozenset[str]]]:
         """Order blocks from the inputs on, and name the parameters that those after each will need.

@@ -28,6 +28,7 @@ from hessent.curvature.losses.loss import Loss
 from hessent.curvature.losses.registry import resolve_loss
 from hessent.curvature.matrices.kinds import Curvature, Hessian
 from hessent.curvature.mean_loss import sum_losses
+from hessent.curvature.metric import Metric
 from hessent.curvature.out_of_memory import ShrinkableBatches, retried
 from hessent.curvature.prefetch import prefetched
 from hessent.curvature.same_samples import SampleWatch
@@ -67,6 +68,8 @@ class Problem:
         The variables, in the model's order, tied ones once.
     curvature : Curvature
         Which matrix is multiplied with: the Hessian, unless `with_curvature` named another.
+    metric : Metric or None
+        Through which the matrix is seen, as P^{-1/2} C P^{-1/2}; None, unless `with_metric` gave one, is Euclid's.
     loss_value : float
         L(θ), filled by `measure_loss`.
     num_items : int
@@ -101,6 +104,7 @@ class Problem:
         self.model = copy.deepcopy(model).to(device=self.device, dtype=dtype).eval()
         self.loss = resolve_loss(loss)
         self.curvature: Curvature = Hessian()
+        self.metric: Metric | None = None
         self.batches = batches
         self._watch = SampleWatch(batches)
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -224,6 +228,23 @@ class Problem:
         other = copy.copy(self)
         other.curvature, other.loss = curvature, curvature.loss(self.loss)
         return other.with_batches(self.batches)
+
+    def with_metric(self, metric: Metric | None) -> Problem:
+        """Return the same problem (parameters shared) with its matrix seen through a metric.
+
+        Parameters
+        ----------
+        metric : Metric or None
+            Of all parameters; None is Euclid's.
+
+        Raises
+        ------
+        UsageError
+            If it lacks a parameter or has another shape.
+        """
+        other = copy.copy(self)
+        other.metric = None if metric is None else metric.fitted_to(self.parameters)
+        return other
 
     def recut(self, batches: Batches) -> Problem:
         """Return the same problem (parameters shared) with the same samples, cut otherwise into micro-batches."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hessent.arch.architecture import BuiltModel
@@ -28,6 +29,8 @@ class Weights:
         The model, with its name and options.
     loaded : LoadedTensors
         The tensors, with their digest.
+    sources : mapping of str to str
+        The model's names of tensors to those in the checkpoint.
     notes : tuple of str
         What was assumed or left out: sentences.
     """
@@ -35,6 +38,7 @@ class Weights:
     checkpoint: Checkpoint
     built: BuiltModel
     loaded: LoadedTensors
+    sources: Mapping[str, str]
     notes: tuple[str, ...]
 
     def info(self, path: str) -> CheckpointInfo:
@@ -87,7 +91,7 @@ def load_weights(request: SpectrumRequest, checkpoint: Checkpoint, choose: Choos
         report = load_into(built.model, loaded.tensors, rename=built.rename, where=request.checkpoint)
     except CheckpointError as error:
         raise _with_hint(error, built.name, nearest(shapes)) from error
-    return Weights(checkpoint, built, loaded, (*built.assumptions, *report.notes))
+    return Weights(checkpoint, built, loaded, report.sources, (*built.assumptions, *report.notes))
 
 
 def _architecture(request: SpectrumRequest, checkpoint: Checkpoint, choose: Chooser) -> str:
