@@ -22,6 +22,7 @@ from hessent.eigensolver.joint_sampling import JointSampling
 from hessent.eigensolver.requests import Products
 from hessent.eigensolver.route import Route
 from hessent.eigensolver.saved_state import Array, SavedState, StateReader
+from hessent.eigensolver.semidefinite import require_semidefinite
 from hessent.eigensolver.settings import LEAST_ROOM, SolverSettings, is_exact, is_joint, sampled_matvecs
 from hessent.eigensolver.trace_route import TraceRoute
 from hessent.eigensolver.widths import widths
@@ -55,6 +56,8 @@ class BlockSolver:
         Items of each data group, shape (g,), where products come with the groups' contributions.
     sampled_fraction : float
         Share of a finite population that the data is; 0 for an unlimited one.
+    semidefinite : bool
+        Whether the block can have no negative eigenvalue: one beyond the products' noise is then an error.
 
     Attributes
     ----------
@@ -78,6 +81,7 @@ class BlockSolver:
         spent: int = 0,
         group_items: NDArray[np.int64] | None = None,
         sampled_fraction: float = 0.0,
+        semidefinite: bool = False,
     ) -> None:
         self.name = name
         self.size = size
@@ -90,7 +94,16 @@ class BlockSolver:
         self._items = group_items
         self._sampled_fraction = sampled_fraction
         self._empty = BlockSpectrum(
-            name, size, parameters, "lanczos", spent, False, "not finished", noise, noise_floor=noise_floor
+            name,
+            size,
+            parameters,
+            "lanczos",
+            spent,
+            False,
+            "not finished",
+            noise,
+            noise_floor=noise_floor,
+            semidefinite=semidefinite,
         )
         self._route: Route | None = None
         self._finished = False
@@ -214,6 +227,8 @@ class BlockSolver:
             self._route, self._finished = None, True
 
     def _publish(self, spectrum: BlockSpectrum) -> None:
+        if spectrum.semidefinite:
+            require_semidefinite(spectrum, self._dtype)
         self.spectrum = spectrum
         finished = spectrum.converged or self._settings.only_trace
         self.width = 0.0 if finished else widths(spectrum).total

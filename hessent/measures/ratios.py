@@ -24,6 +24,7 @@ from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns, ShorterSpe
 Float64Array = NDArray[np.float64]
 
 _DEFAULT_TAU = 1e-3
+_NONE = Estimate.exactly(0.0)
 _NOISE_MARGIN = 10.0
 
 
@@ -75,7 +76,7 @@ def ratios(block: BlockSpectrum, tau_rel: float | None = None) -> dict[str, Esti
     assert beyond.high is not None
     return {
         "positive_ratio": _bracket(block, above, positive_outliers),
-        "negative_ratio": _bracket(block, below, negative_outliers),
+        "negative_ratio": _NONE if block.semidefinite else _bracket(block, below, negative_outliers),
         "zero_ratio": Estimate(1.0 - beyond.value, 1.0 - beyond.high, 1.0 - beyond.low),
     }
 

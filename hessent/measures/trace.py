@@ -108,13 +108,18 @@ def lambda_max(block: BlockSpectrum) -> Estimate:
 
 
 def lambda_min(block: BlockSpectrum) -> Estimate:
-    """Return the smallest eigenvalue; sampled: from the smallest Ritz value down to its residual below."""
+    """Return the smallest eigenvalue; sampled: from the smallest Ritz value down to its residual below.
+
+    That of a positive semidefinite matrix is not below zero.
+    """
     if only_trace(block):
         return Estimate.unknown(ONLY_TRACE)
     value, residual = extremes(block)[1]
     if block.eigenvalues is not None:
         return Estimate.exactly(value)
     slack = extreme_slack(block)
+    if block.semidefinite:
+        return Estimate(max(value, 0.0), max(value - residual - slack, 0.0), max(value + slack, 0.0))
     return Estimate(value, value - residual - slack, value + slack)
 
 

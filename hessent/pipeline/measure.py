@@ -273,6 +273,7 @@ class Measurement:
             spent=PRODUCTS_PER_BLOCK,
             group_items=self.engine.group_items,
             sampled_fraction=self.sampled_fraction,
+            semidefinite=self.problem.curvature.semidefinite,
         )
 
     def settings_for(self, block: Block) -> SolverSettings:

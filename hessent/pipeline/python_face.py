@@ -14,6 +14,8 @@ import torch
 from hessent.curvature.blocks import FULL, Block, resolve_blocks
 from hessent.curvature.containers import map_tensors, num_samples
 from hessent.curvature.engine import BlockOperator, HessianEngine
+from hessent.curvature.matrices.drawn_targets import DrawnTargets
+from hessent.curvature.matrices.kinds import HESSIAN, resolve_curvature
 from hessent.curvature.problem import Problem
 from hessent.errors import UsageError, suggest
 from hessent.journal.journal import Journal, JournalGoneError
@@ -36,13 +38,17 @@ _GRAPH_SHARE = 0.7
 _EXPECTED_PRODUCTS = 300  # with an operator that somebody asks for; engines are timed within 3 % of that
 
 
-def operator(problem: Problem, *, block: str | None = None, memory: int | None = None) -> BlockOperator:
-    """Return the Hessian of a problem, or one of its diagonal blocks, as an operator.
+def operator(
+    problem: Problem, *, curvature: str = HESSIAN, block: str | None = None, memory: int | None = None
+) -> BlockOperator:
+    """Return the Hessian of a problem, or another curvature, or one of their diagonal blocks, as an operator.
 
     Parameters
     ----------
     problem : Problem
         Model, loss and data.
+    curvature : str
+        `hessian`, `ggn`, `fisher` or `empirical-fisher`: `hessent.curvature.matrices.kinds` defines them.
     block : str, optional
         Name of a layer, module or parameter; None is the whole matrix.
     memory : int, optional
@@ -56,8 +62,9 @@ def operator(problem: Problem, *, block: str | None = None, memory: int | None =
     Raises
     ------
     UsageError
-        If there is no such block.
+        If there is no such curvature or block.
     """
+    problem = problem.with_curvature(resolve_curvature(curvature))
     chosen = _find_block(problem, block)
     problem.measure_loss()
     room = memory if memory is not None else int(_GRAPH_SHARE * available_memory(problem.device))
@@ -69,6 +76,8 @@ def operator(problem: Problem, *, block: str | None = None, memory: int | None =
 def spectrum(
     problem: Problem,
     *,
+    curvature: str = HESSIAN,
+    fisher_samples: int | None = None,
     blocks: str | Sequence[str] = "layer",
     full: bool = True,
     method: str = "auto",
@@ -88,13 +97,17 @@ def spectrum(
     out: str | os.PathLike[str] | None = None,
     observer: Observer | None = None,
 ) -> MeasuredSpectrum:
-    """Measure the Hessian spectrum of a problem, block by block.
+    """Measure the spectrum of a problem's Hessian, or of another curvature, block by block.
 
     Parameters
     ----------
     problem : Problem
         Model, loss and data.  The error of the data subset is told from contiguous runs of the samples, in the
         order in which `batches` gives them: shuffle data that is sorted (by class, by source) once beforehand.
+    curvature : str
+        `hessian`, `ggn`, `fisher` or `empirical-fisher`: `hessent.curvature.matrices.kinds` defines them.
+    fisher_samples : int, optional
+        Of `fisher`: targets drawn per item, in place of the exact expectation.
     blocks : str or sequence of str
         `full`, `layer`, `module`, `parameter` or `GLOB=NAME`.
     full : bool
@@ -151,10 +164,13 @@ def spectrum(
         data_groups=data_groups,
         population=population,
     )
+    matrix = resolve_curvature(curvature, fisher_samples=fisher_samples, seed=seed)
+    problem = problem.with_curvature(matrix)
     settings = {
         "blocks": [blocks] if isinstance(blocks, str) else list(blocks),
         "full": full,
         **accuracy.as_settings(),
+        **matrix.as_settings(),
         "max_time": max_time,
         "verify": verify,
     }
@@ -209,6 +225,7 @@ class _Asked:
             "data": data.sha256,
             "batch size": num_samples(next(self.problem.micro_batches())[0]),
             "loss": self.problem.loss.name,
+            "curvature": self.problem.curvature.name,
             "seed": self.seed,
             "device": self.problem.device.type,
             "dtype": checkpoint.stored_dtype,
@@ -257,7 +274,8 @@ def _find_block(problem: Problem, name: str | None) -> Block:
 def _fingerprint(problem: Problem) -> tuple[int, str]:
     """Number of samples and digest of the data's content, independent of how it is cut."""
     inputs_digest, targets_digest, count = hashlib.sha256(), hashlib.sha256(), 0
-    for inputs, targets in problem.batches:
+    batches = problem.batches
+    for inputs, targets in batches.plain if isinstance(batches, DrawnTargets) else batches:
         map_tensors(inputs, lambda tensor: _feed(inputs_digest, tensor))
         map_tensors(targets, lambda tensor: _feed(targets_digest, tensor))
         count += num_samples(inputs)

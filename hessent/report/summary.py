@@ -144,13 +144,18 @@ def _facts(spectrum: Spectrum, file: str) -> tuple[tuple[str, str], ...]:
         matrix += f" · INCOMPLETE: part {part} of the blocks; hessent merge joins the parts"
     elif not spectrum.complete:
         matrix += " · INCOMPLETE: the run was stopped; the same command goes on"
-    return (
+    facts = (
         ("spectrum", file),
         ("checkpoint", checkpoint.path),
         ("model", " · ".join(model)),
         ("data", samples),
         ("curvature", matrix),
     )
+    definition = spectrum.settings.get("curvature_definition")
+    if definition is None:
+        return facts
+    kind = " · positive semidefinite" if all(block.semidefinite for block in spectrum.blocks) else ""
+    return (*facts, ("", f"{definition}{kind}"))
 
 
 def _notes(chosen: Sequence[MeasuredBlock], selection: Selection) -> list[str]:

@@ -106,6 +106,7 @@ def _block_fields(group: GuardedGroup, *, multiplicity: str) -> dict[str, Any]:
         "noise": group.real("noise"),
         "noise_floor": noise_floor,
         "multiplicity": multiplicity,
+        "semidefinite": group.has_attribute("semidefinite") and group.boolean("semidefinite"),
     }
 
 

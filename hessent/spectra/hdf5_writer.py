@@ -138,6 +138,8 @@ def write_block(parent: h5py.Group, key: str, block: BlockSpectrum) -> None:
     put(group, name=block.name, size=block.size, num_matvecs=block.num_matvecs)
     put(group, converged=block.converged, status=block.status, noise=float(block.noise))
     put(group, multiplicity=block.multiplicity, noise_floor=float(block.noise_floor))
+    if block.semidefinite:
+        put(group, semidefinite=True)
     for name, pair in (("lambda_max", block.lambda_max), ("lambda_min", block.lambda_min)):
         if pair is not None:
             group.attrs[name] = np.array(pair, dtype="<f8")  # (Ritz value, residual norm)

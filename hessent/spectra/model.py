@@ -160,6 +160,8 @@ class BlockSpectrum:
         curvature would show.
     multiplicity : str
         "whole" where every eigenvalue found has all its copies; "lower bound" where further copies may be missing.
+    semidefinite : bool
+        Whether the matrix has no negative eigenvalue, by what it is.
     groups : DataGroups or None
         What each group of the data contributes; None where it was not kept.
     shorter : tuple of ShorterSpectrum
@@ -183,6 +185,7 @@ class BlockSpectrum:
     trace_estimates: Float64Array | None = None  # (p,)
     noise_floor: float = 0.0
     multiplicity: str = "whole"
+    semidefinite: bool = False
     groups: DataGroups | None = None
     shorter: tuple[ShorterSpectrum, ...] = ()
 
