@@ -42,7 +42,7 @@ Curvatures = Annotated[
         "--curvature",
         metavar="KIND",
         help="Compare spectra of this matrix (repeatable: then every run is compared in each, and one run is "
-        "enough): hessian, ggn, fisher, empirical-fisher. Default: the Hessian's, or the only ones there are.",
+        "enough): hessian, ggn, fisher, empirical-fisher, kfac. Default: the Hessian's, or the only ones.",
         show_default=False,
         rich_help_panel=SHOWN,
     ),

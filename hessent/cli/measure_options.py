@@ -52,8 +52,8 @@ Curvature = Annotated[
     typer.Option(
         "--curvature",
         metavar="MATRIX",
-        help="hessian, ggn (generalised Gauss-Newton), fisher (expectation over the model's own predictions) or "
-        "empirical-fisher (gradients at the data's targets).",
+        help="hessian, ggn (generalised Gauss-Newton), fisher (expectation over the model's own predictions), "
+        "empirical-fisher (gradients at the data's targets) or kfac (a Kronecker product for each layer).",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -63,7 +63,18 @@ FisherSamples = Annotated[
         "--fisher-samples",
         panel=_MODEL,
         metavar="S",
-        help="Of fisher: S targets drawn per item instead of the exact expectation.",
+        help="Of fisher: S targets drawn per item instead of the exact expectation. Of kfac: S random backward "
+        "passes per sample. Default of kfac: exact up to 1,024 outputs of a sample, else 1.",
+    ),
+]
+KfacApprox = Annotated[
+    str | None,
+    _option(
+        "--kfac-approx",
+        panel=_MODEL,
+        metavar="KIND",
+        help="Of kfac: positions that share a weight are terms of their own (expand), or averaged first (reduce). "
+        "Default: reduce, but expand for next-token.",
     ),
 ]
 Samples = Annotated[

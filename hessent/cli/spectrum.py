@@ -19,6 +19,7 @@ def command(
     samples: given.Samples = None,
     curvature: given.Curvature = "hessian",
     fisher_samples: given.FisherSamples = None,
+    kfac_approx: given.KfacApprox = None,
     data_error: given.DataError = True,
     data_groups: given.DataGroups = 4,
     population: given.Population = None,
@@ -93,6 +94,7 @@ def command(
         part=None if units is None else Part.parse(units),
         curvature=curvature,
         fisher_samples=fisher_samples,
+        kfac_approx=kfac_approx,
     )
     if dry_run:
         print_preflight(request, chosen)

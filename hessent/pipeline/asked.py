@@ -47,7 +47,7 @@ class Asked:
             Listing all values that are out of range.
         """
         from hessent.pipeline.accuracy import Accuracy
-        from hessent.pipeline.request import SpectrumRequest
+        from hessent.pipeline.request import KFAC, SpectrumRequest
 
         return SpectrumRequest(
             checkpoint=checkpoint,
@@ -56,7 +56,7 @@ class Asked:
             data=self.data,
             samples=self.samples,
             full=self.full,
-            rtol=self.rtol,
+            rtol=None if curvature == KFAC else self.rtol,  # K-FAC takes no products
             seed=self.seed,
-            accuracy=Accuracy(max_matvecs=self.max_matvecs),
+            accuracy=Accuracy(max_matvecs=None if curvature == KFAC else self.max_matvecs),
         )

@@ -16,10 +16,11 @@ from hessent.curvature.blocks import Block
 from hessent.curvature.selfcheck import PRODUCTS_PER_BLOCK
 from hessent.eigensolver.dense import COLUMNS_AT_ONCE
 from hessent.eigensolver.settings import joint_probes
+from hessent.errors import UsageError
 from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
-from hessent.pipeline.request import SpectrumRequest
+from hessent.pipeline.request import KFAC, SpectrumRequest
 from hessent.pipeline.spectrum_run import measurement_for
 from hessent.pipeline.vector_places import PlannedVectors, bytes_of_all_steps
 from hessent.report.preflight import ExpectedMemory, PlannedBlock, Preflight, size_text
@@ -44,6 +45,12 @@ def preflight(request: SpectrumRequest, observer: Observer) -> Preflight:
     HessentError
         Whatever preparation raises: these are the things that will not work.
     """
+    if request.curvature == KFAC:
+        raise UsageError(
+            "--dry-run plans products, and K-FAC takes none",
+            where="--curvature kfac",
+            fix="run it: it takes seconds to a minute on a small net; --samples 256 to try",
+        )
     prepared = prepare(request)
     for note in prepared.notes:
         observer.noted(note)

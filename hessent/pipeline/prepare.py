@@ -9,7 +9,8 @@ import torch
 
 from hessent.checkpoint.reader import open_checkpoint
 from hessent.checkpoint.trust import resolve_data
-from hessent.curvature.matrices.kinds import resolve_curvature
+from hessent.curvature.kronecker.curvature import KFAC, KroneckerFactored
+from hessent.curvature.matrices.kinds import Curvature, resolve_curvature
 from hessent.curvature.problem import Problem
 from hessent.data.registry import no_data_error, open_dataset
 from hessent.data.stream import BatchStream
@@ -153,9 +154,7 @@ def _join(
     except UsageError as error:
         error.where = error.where or choose.place("loss")  # of what a problem is made, only the loss is a name
         raise
-    problem = problem.with_curvature(
-        resolve_curvature(choose.request.curvature, fisher_samples=choose.request.fisher_samples, seed=choose.seed)
-    )
+    problem = problem.with_curvature(_curvature(choose, problem))
     few = problem.with_batches(stream.with_batch_size(min(_TRIED_SAMPLES, stream.num_samples)))
     _check_fit(few, stream, weights.built.name)
     batch_size = choose("batch_size") if settled is None else settled.batch_size
@@ -163,6 +162,13 @@ def _join(
         batch_size = choose_batch_size(few, stream, int(_GRAPH_SHARE * memory))
     stream = stream.with_batch_size(min(batch_size, stream.num_samples))
     return problem.with_batches(stream), stream, memory
+
+
+def _curvature(choose: Chooser, problem: Problem) -> Curvature:
+    asked = choose.request
+    if asked.curvature == KFAC:
+        return KroneckerFactored(asked.kfac_approx, asked.fisher_samples, problem.loss)
+    return resolve_curvature(asked.curvature, fisher_samples=asked.fisher_samples, seed=choose.seed)
 
 
 def _size(value: Any) -> int | None:

@@ -20,7 +20,8 @@ from hessent.pipeline.parts import Part
 DEFAULT_SAMPLES = 2048
 DTYPES = ("float32", "float64")
 HESSIAN = "hessian"
-CURVATURES = (HESSIAN, "ggn", "fisher", "empirical-fisher")
+KFAC = "kfac"
+CURVATURES = (HESSIAN, "ggn", "fisher", "empirical-fisher", KFAC)
 LARGEST_SEED = 2**63 - 1  # what torch, numpy and a spectrum file can all hold
 
 
@@ -61,7 +62,9 @@ class SpectrumRequest:
     curvature : str
         Which matrix, one of `CURVATURES`.
     fisher_samples : int or None
-        Of `fisher`: targets drawn per item; None for the exact expectation.
+        Of `fisher`: targets drawn per item; of `kfac`: random vectors per sample; None for the exact expectation.
+    kfac_approx : str or None
+        Of `kfac`: `expand` or `reduce`; None leaves it to the loss.
     """
 
     checkpoint: str
@@ -86,6 +89,7 @@ class SpectrumRequest:
     part: Part | None = None
     curvature: str = HESSIAN
     fisher_samples: int | None = None
+    kfac_approx: str | None = None
 
     def __post_init__(self) -> None:
         """Check every value at once.
@@ -113,8 +117,10 @@ class SpectrumRequest:
             problems.append(f"--seed {self.seed}: must be at most {LARGEST_SEED}")
         if self.curvature not in CURVATURES:
             problems.append(f"--curvature {self.curvature}: must be one of {', '.join(CURVATURES)}")
-        elif self.fisher_samples is not None and self.curvature != "fisher":
-            problems.append(f"--fisher-samples {self.fisher_samples}: is of --curvature fisher alone")
+        elif self.fisher_samples is not None and self.curvature not in ("fisher", KFAC):
+            problems.append(f"--fisher-samples {self.fisher_samples}: is of --curvature fisher and kfac alone")
+        if self.kfac_approx is not None and self.curvature != KFAC:
+            problems.append(f"--kfac-approx {self.kfac_approx}: is of --curvature kfac alone")
         problems += self.accuracy.problems()
         if self.dtype is not None and self.dtype not in DTYPES:
             problems.append(f"--dtype {self.dtype}: must be one of {', '.join(DTYPES)}")

@@ -14,11 +14,12 @@ from hessent.errors import HessentError, SpectrumFileError, UsageError
 from hessent.journal.folder import SUFFIX
 from hessent.journal.journal import Journal, JournalGoneError
 from hessent.pipeline.journalled_units import choices_of, run_kept
+from hessent.pipeline.kronecker_run import kronecker_settings, measure_kronecker, refuse_options_of_products
 from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.recorder import Recorder
-from hessent.pipeline.request import SpectrumRequest
+from hessent.pipeline.request import KFAC, SpectrumRequest
 from hessent.pipeline.units import SettledOtherwiseError
 from hessent.pipeline.vector_places import overflow_for
 from hessent.pipeline.versions import library_versions
@@ -73,6 +74,8 @@ def run_spectrum(request: SpectrumRequest, observer: Observer, *, force: bool = 
     HessentError
         Whatever preparation, measuring or writing raises.
     """
+    if request.curvature == KFAC:
+        refuse_options_of_products(request)
     _refuse_folder(request.output)
     if request.out is None:
         _refuse_link(request.output)
@@ -100,6 +103,8 @@ def _run(request: SpectrumRequest, observer: Observer, *, force: bool) -> Outcom
                 with contextlib.suppress(HessentError), _journal(request, prepared, settings) as journal:
                     journal.discard()
             return existing
+    if request.curvature == KFAC:
+        return Outcome(measure_kronecker(request, prepared, observer), target, computed=True)
     measurement = measurement_for(request, prepared)
     recorder = Recorder(
         observer, lambda: measurement.spectrum(prepared.checkpoint, prepared.data, settings), target
@@ -156,6 +161,8 @@ def _finished(request: SpectrumRequest, prepared: Prepared, settings: Mapping[st
 
 def _settings(request: SpectrumRequest, prepared: Prepared) -> dict[str, Any]:
     """Every setting that can change a number, as it goes into the file."""
+    if request.curvature == KFAC:
+        return kronecker_settings(prepared)
     return {
         "blocks": list(prepared.blocks),
         "full": prepared.full,

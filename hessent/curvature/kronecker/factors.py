@@ -78,7 +78,7 @@ def measure_factors(
     factoring: Factoring,
     division: Division,
     *,
-    advanced: Callable[[int], None] = lambda samples: None,
+    advanced: Callable[[int], None] = lambda done: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Factors:
     """Sum the second moments over all data.
@@ -94,7 +94,7 @@ def measure_factors(
     division : Division
         Groups of the data.
     advanced : callable
-        Told of samples that were pulled back, each as often as it has columns.
+        Told how many backward passes of a sample are done by now.
     should_stop : callable
         Asked between backward passes.
 
@@ -137,6 +137,7 @@ class _Pass:
     sums: Sequence[LayerSums]
     advanced: Callable[[int], None]
     should_stop: Callable[[], bool]
+    done: int = 0
 
     def over(self, ends: Sequence[int]) -> None:
         first = 0
@@ -164,7 +165,8 @@ class _Pass:
             gradients, _ = output_gradients(outputs, cotangent, calls, keep=number < count)
             for own, by_call in zip(self.sums, gradients, strict=True):
                 own.add_outputs(group, by_call)
-            self.advanced(len(at))
+            self.done += len(at)
+            self.advanced(self.done)
 
 
 def draws_for(columns: int, asked: int | None) -> int:
