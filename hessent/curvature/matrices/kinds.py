@@ -115,9 +115,7 @@ class Fisher(Curvature):
     """The Fisher matrix, the expectation over the predictive distribution taken exactly."""
 
     name = "fisher"
-    definition = (
-        "mean over items of E[s sᵀ], s = ∇ log p(y|x), y from the model's own distribution; exact expectation"
-    )
+    definition = "mean over items of E[s sᵀ], s = ∇ log p(y|x), y from the model's distribution, exactly"
 
     def form(self, loss: Loss, at: Any, targets: Any, z: Any) -> Tensor:
         """Return ½ Σ E (s · z)²."""
