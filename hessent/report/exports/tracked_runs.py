@@ -32,6 +32,7 @@ from hessent.spectra.model import Spectrum
 from hessent.storage.failures import storage_failure
 
 _NO_WORD = re.compile(r"[^\w-]")
+_EXPORTER = "exported_by"
 VALUE, LOW, HIGH = "hessent", "hessent_low", "hessent_high"
 
 
@@ -85,7 +86,8 @@ class TrackedRun:
     def digest(self) -> str:
         """A fingerprint of the name, the facts and every number: the same export has the same one."""
         points = [[point.step, point.sha256, dict(point.values)] for point in self.points]
-        content = json.dumps([self.name, dict(self.facts), points], sort_keys=True)
+        facts = {name: value for name, value in self.facts.items() if name != _EXPORTER}
+        content = json.dumps([self.name, facts, points], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -224,5 +226,5 @@ def _facts(spectra: Sequence[Spectrum], selection: Selection) -> dict[str, str]:
         for name, value in own.items():
             named.setdefault(name, []).append(value)
     facts = {name: " | ".join(dict.fromkeys(values)) for name, values in named.items()}
-    facts |= {"alpha": f"{selection.alpha:g}", "exported_by": f"hessent {__version__}"}
+    facts |= {"alpha": f"{selection.alpha:g}", _EXPORTER: f"hessent {__version__}"}
     return {name: printable(value) for name, value in facts.items() if value}

@@ -4,7 +4,7 @@ Nothing is sent here.  A run holds the series and what was measured how; W&B's p
 its own version, Python's and the platform's name.  Machine, user, working folder and version control are kept out.
 
 The id of a run follows from its numbers.  A run of that id that is there already is left alone, and a run that was
-sent twice is one run; one with other numbers is another run of the same name.
+sent twice is one run; one with other numbers is another run of the same name.  A run is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import glob
 import os
 import shlex
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -67,7 +68,7 @@ def write_wandb(runs: Sequence[TrackedRun], folder: str, project: str | None) ->
         there = _places(folder, run_id)
         if not there:
             _write_run(run, run_id, folder, project or PROJECT)
-        place = (there or _places(folder, run_id) or [folder])[0]
+        place = (there or _places(folder, run_id))[0]
         places.append(shlex.quote(place))
         sentences.append(f"{place}: {'there already' if there else 'written'}")
     return [*sentences, f"to send what is there: wandb sync {' '.join(places)}"]
@@ -79,11 +80,12 @@ def _places(folder: str, run_id: str) -> list[str]:
 
 
 def _write_run(run: TrackedRun, run_id: str, folder: str, project: str) -> None:
+    """Write a run beside its place and put it there when it is whole."""
     wandb = _load()
-    with _errors_of(wandb, folder):
+    with _errors_of(wandb, folder), tempfile.TemporaryDirectory(prefix=".hessent-", dir=folder) as beside:
         own = wandb.init(
             mode="offline",
-            dir=folder,
+            dir=beside,
             project=project,
             name=run.name,
             id=run_id,
@@ -94,6 +96,9 @@ def _write_run(run: TrackedRun, run_id: str, folder: str, project: str) -> None:
         for point in run.points:
             own.log(dict(point.values), step=point.step)
         own.finish()
+        os.makedirs(os.path.join(folder, "wandb"), exist_ok=True)
+        (written,) = _places(beside, run_id)
+        os.rename(written, os.path.join(folder, "wandb", os.path.basename(written)))
 
 
 def _settings(wandb: Any) -> Any:
