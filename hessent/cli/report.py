@@ -24,7 +24,7 @@ def command(
         list[str],
         typer.Argument(
             metavar="RUN…",
-            help="Folders of spectra, spectra files, or their `summary --json`. Several are compared with the first.",
+            help="Folders of spectra, spectra files, or `summary --json`. Several are compared with the first.",
         ),
     ],
     out: Annotated[

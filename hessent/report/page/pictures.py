@@ -11,6 +11,7 @@ from hessent.report.measure_columns import measure_column
 from hessent.report.names import printable
 from hessent.report.page.html import Markup, element, joined
 from hessent.report.page.svg import Pictures
+from hessent.report.page.svg_path import NEAR
 from hessent.report.plots.picture import Look, drawing, new_figure
 from hessent.report.selection import Selection, SpectrumEntry
 
@@ -30,7 +31,9 @@ READING = (
 BARS = "Bars: 95 % intervals for the data that was used; triangles: bounded on one side only."
 
 
-def density_panels(pictures: Pictures, entries: Sequence[SpectrumEntry], names: Sequence[str]) -> dict[str, Markup]:
+def density_panels(
+    pictures: Pictures, entries: Sequence[SpectrumEntry], names: Sequence[str], near: float = NEAR
+) -> dict[str, Markup]:
     """Return the density of each block that all entries have, the entries laid over each other.
 
     Parameters
@@ -41,6 +44,8 @@ def density_panels(pictures: Pictures, entries: Sequence[SpectrumEntry], names: 
         The first in the first colour.
     names : sequence of str
         Names of blocks.
+    near : float
+        How near to a curve points are that are left out.
     """
     from hessent.report.plots.density_plot import density_figure
 
@@ -52,7 +57,7 @@ def density_panels(pictures: Pictures, entries: Sequence[SpectrumEntry], names: 
     drawn = sorted(found, key=lambda name: name == "full")  # the order of the panels
     with drawing(_LIGHT):
         figure = density_figure(entries, [glob.escape(name) for name in drawn], _LIGHT)
-        panels = pictures.panels(figure, [f"Spectral density of {printable(name)}" for name in drawn])
+        panels = pictures.panels(figure, [f"Spectral density of {printable(name)}" for name in drawn], near=near)
     return dict(zip(drawn, panels, strict=True))
 
 

@@ -28,6 +28,7 @@ FULL = "full"
 MOST_SHOWN = 5  # blocks of which the density is not folded away
 _MOST_DRAWN = 60  # blocks of which there is a density at all
 _MOST_LINES = 4  # blocks in the course over the training, where the whole model was not measured
+_COARSE = 0.8  # points from a curve within which others are left out, in pictures that are folded away
 _LAST_SHADE = 8
 _SPREAD = 2.0  # standard deviations at which the shades end
 
@@ -185,7 +186,8 @@ def _densities(entry: SpectrumEntry, selection: Selection, pictures: Pictures, g
         gaps.append(
             f"{len(ranked) - _MOST_DRAWN} densities are left out; hessent plot {file} -o density.svg has all"
         )
-    panels = density_panels(pictures, [entry], first + shown + folded)
+    panels = density_panels(pictures, [entry], first + shown)
+    panels |= density_panels(pictures, [entry], folded, _COARSE)
     if not panels:
         text = "no density: of all blocks the trace alone was measured; hessent spectrum … without --only trace"
         gaps.append(f"{entry.file}: {text}")
@@ -224,7 +226,7 @@ def _plain_table(spectrum: JudgedSpectrum, selection: Selection) -> Table:
         for name, block in spectrum.blocks.items()
         if not selection.blocks or any(_matches(name, pattern) for pattern in selection.blocks)
     ]
-    rows = tuple(
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
         (name, block.size, *(block.measures[measure] for measure in selection.measures)) for name, block in chosen
     )
     note = "± and a–b: the 95 % interval for this data. From a summary in JSON."

@@ -8,13 +8,14 @@ the points that nobody sees: those nearer to the rest than a quarter of a point.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from hessent.report.page.html import Markup, element
-from hessent.report.page.svg_path import shortened_path, written
+from hessent.report.page.svg_path import NEAR, shortened_path, written
 from hessent.report.plots.picture import Look
 
 if TYPE_CHECKING:
@@ -26,8 +27,18 @@ _LETTER = 4.4  # points across, of the smallest letters
 _MARGINS = (0.50, 0.36, 0.15, 0.34)  # inches left, above, right and below of a panel's frame
 _SVG = "{http://www.w3.org/2000/svg}"
 _LINK = "{http://www.w3.org/1999/xlink}href"
+_STROKE = re.compile(r"M 0 0 \s*L (\S+) (\S+) \s*")  # a marker that is a line from its origin
 Corner = tuple[float, float]  # of a panel in its figure, in points from the top left
 _NUMBERS = ("x", "y", "width", "height")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a panel lies in its figure, its size, and how near points are that are left out; in points."""
+
+    corner: Corner
+    size: tuple[float, float]
+    near: float
 
 
 @dataclass
@@ -59,7 +70,7 @@ class Pictures:
         self.count += 1
         return f"p{self.count}"
 
-    def panels(self, figure: Figure, labels: list[str], below: float = 0.0) -> list[Markup]:
+    def panels(self, figure: Figure, labels: list[str], below: float = 0.0, near: float = NEAR) -> list[Markup]:
         """Return each panel of a figure as a picture of its own; to be called within `drawing`.
 
         Parameters
@@ -70,6 +81,8 @@ class Pictures:
             What each panel shows, for those who do not see it.
         below : float
             Inches that a panel needs below its frame, beside those for the labels of its ticks.
+        near : float
+            Points from the curve within which others are left out.
         """
         tree = _tree(figure)
         _join_paths(tree)
@@ -86,48 +99,59 @@ class Pictures:
                 box.width * width + left + right,
                 box.height * height + top + bottom + below * _POINTS_PER_INCH,
             )
+            _draw_ticks(group, defined)
             _squeeze(group, corner[0] + size[0])
-            pictures.append(self._picture(group, defined, corner, size, label))
+            pictures.append(self._picture(group, defined, _Place(corner, size, near), label))
         return pictures
 
     def _picture(
         self,
         group: ElementTree.Element,
         defined: dict[str, ElementTree.Element],
-        corner: Corner,
-        size: tuple[float, float],
+        place: _Place,
         label: str,
     ) -> Markup:
         used = {name for node in group.iter() for name in _uses(node)}
         names = {old: self.new_id() for old in sorted(used)}
+        panel = _Panel(self, names, place)
         # A marker is drawn about its own origin; what is clipped is clipped by the frame of its panel.
-        parts = [
-            self._node(defined[old], names, corner if defined[old].tag == _SVG + "clipPath" else (0.0, 0.0))
-            for old in names
-        ]
-        inner = Markup(element("defs", *parts) + "".join(self._children(group, names, corner)))
-        x, y = (written(side) for side in size)
-        return element("svg", inner, viewBox=f"0 0 {x} {y}", role="img", aria_label=label, style=f"--natural:{x}pt")
+        marker = _Panel(self, names, _Place((0.0, 0.0), place.size, place.near))
+        parts = [(panel if defined[old].tag == _SVG + "clipPath" else marker).node(defined[old]) for old in names]
+        inner = Markup(element("defs", *parts) + "".join(panel.children(group)))
+        x, y = (written(side) for side in place.size)
+        return element("svg", inner, viewBox=f"0 0 {x} {y}", role="img", aria_label=label)
 
-    def _children(self, node: ElementTree.Element, names: dict[str, str], corner: Corner) -> Iterator[str]:
+
+@dataclass(frozen=True)
+class _Panel:
+    """Writes the nodes of one panel."""
+
+    pictures: Pictures
+    names: dict[str, str]  # ids on the page by those in the figure
+    place: _Place
+
+    def children(self, node: ElementTree.Element) -> Iterator[Markup]:
+        """Yield what a node holds, without the groups around it and without definitions."""
         for child in node:
-            if child.get("id") in names:
+            if child.get("id") in self.names:
                 continue  # a definition; it stands at the beginning
             if child.tag in (_SVG + "g", _SVG + "defs") and not child.get("clip-path"):
-                yield from self._children(child, names, corner)
+                yield from self.children(child)
             else:
-                yield self._node(child, names, corner)
+                yield self.node(child)
 
-    def _node(self, node: ElementTree.Element, names: dict[str, str], corner: Corner) -> Markup:
+    def node(self, node: ElementTree.Element) -> Markup:
+        """Return a node with all that it holds."""
+        names, corner = self.names, self.place.corner
         tag = node.tag.removeprefix(_SVG)
         entries: dict[str, str | None] = {}
         for key, value in node.attrib.items():
             if key == "id":
                 entries["id"] = names.get(value)
             elif key == "style":
-                entries["class"] = self.class_of(value)
+                entries["class"] = self.pictures.class_of(value)
             elif key == "d":
-                entries["d"] = shortened_path(value, corner)
+                entries["d"] = shortened_path(value, corner, self.place.near)
             elif key in _NUMBERS:
                 entries[key] = written(float(value) - (corner[_NUMBERS.index(key)] if key in "xy" else 0.0))
             elif key == _LINK:
@@ -139,7 +163,7 @@ class Pictures:
             elif key == "transform" and not value.startswith("rotate(-0 "):
                 entries[key] = _moved(value, corner)
         text = node.text if tag == "text" else None
-        return element(tag, text, *self._children(node, names, corner), **entries)
+        return element(tag, text, *self.children(node), **entries)
 
 
 def _join_paths(tree: ElementTree.Element) -> None:
@@ -153,6 +177,23 @@ def _join_paths(tree: ElementTree.Element) -> None:
                 parent.remove(child)
             else:
                 kept = child
+
+
+def _draw_ticks(group: ElementTree.Element, defined: dict[str, ElementTree.Element]) -> None:
+    """Draw markers that are but a stroke, the ticks of the axes, as one path of each style."""
+    paths: dict[str, list[str]] = {}
+    for parent in list(group.iter()):
+        for child in list(parent):
+            stroke = (
+                _STROKE.fullmatch(defined[child.attrib[_LINK][1:]].get("d", "")) if _LINK in child.attrib else None
+            )
+            if stroke is not None:
+                x, y = (float(child.get(key, "0")) for key in "xy")
+                end = f"L {x + float(stroke[1]):.6f} {y + float(stroke[2]):.6f} "
+                paths.setdefault(child.get("style", ""), []).append(f"M {x:.6f} {y:.6f} {end}")
+                parent.remove(child)
+    for style, strokes in paths.items():
+        ElementTree.SubElement(group, _SVG + "path", d="".join(strokes), style=style)
 
 
 def _looks(node: ElementTree.Element) -> dict[str, str]:
@@ -183,6 +224,7 @@ def _tree(figure: Figure) -> ElementTree.Element:
     figure.patch.set_visible(False)
     for axes in figure.axes:
         axes.patch.set_visible(False)
+        axes.minorticks_off()
     content = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})

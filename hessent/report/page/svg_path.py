@@ -7,14 +7,14 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-_NEAR = 0.3  # points: what is nearer to the line than this is not seen
+NEAR = 0.3  # points: what is nearer to the line than this is not seen
 _THIN = 0.05  # points across
 _WORD = re.compile(r"[A-Za-z]|-?[0-9.]+(?:e-?[0-9]+)?")
 
 Points = NDArray[np.float64]
 
 
-def shortened_path(text: str, corner: tuple[float, float]) -> str:
+def shortened_path(text: str, corner: tuple[float, float], near: float = NEAR) -> str:
     """Return a path, moved so that `corner` becomes the origin.
 
     Parameters
@@ -23,6 +23,8 @@ def shortened_path(text: str, corner: tuple[float, float]) -> str:
         Absolute commands, as matplotlib writes them.
     corner : tuple of float
         In the coordinates of the path.
+    near : float
+        How near to the line the points are that are left out.
 
     Returns
     -------
@@ -38,13 +40,13 @@ def shortened_path(text: str, corner: tuple[float, float]) -> str:
         if command == "L":
             line.append(points[0])
             continue
-        pieces.append(_line(line))
+        pieces.append(_line(line, near))
         line = [points[-1]] if len(points) else line[:1]
         if command == "M":
             pieces.append("M" + _pair(points[0]))
         else:
             pieces.append(command + " ".join(_pair(point) for point in points))
-    return "".join([*pieces, _line(line)])
+    return "".join([*pieces, _line(line, near)])
 
 
 def written(number: float) -> str:
@@ -76,16 +78,19 @@ def _is_a_line(points: Points) -> bool:
     return area <= _THIN * length / 2
 
 
-def _line(points: list[Points]) -> str:
+def _line(points: list[Points], near: float) -> str:
     """Straight pieces from the first point on, each relative to the one before, as it is written."""
     if len(points) < 2:
         return ""
-    rounded = np.round(_kept(np.array(points)), 1)
+    rounded = np.round(_kept(np.array(points), near), 1)
     steps = np.diff(rounded, axis=0)
+    if len(steps) == 1 and 0.0 in steps[0]:
+        across, down = (float(step) for step in steps[0])
+        return f"h{written(across)}" if across else f"v{written(down)}"
     return "l" + " ".join(_pair(step) for step in steps[np.any(steps != 0.0, axis=1)])
 
 
-def _kept(points: Points) -> Points:
+def _kept(points: Points, near: float) -> Points:
     """Points without those that are near to the line between their neighbours (Douglas and Peucker, 1973)."""
     kept = np.zeros(len(points), dtype=bool)
     kept[[0, -1]] = True
@@ -106,7 +111,7 @@ def _kept(points: Points) -> Points:
         else:
             far = np.hypot(*away.T)
         worst = int(np.argmax(far))
-        if far[worst] > _NEAR:
+        if far[worst] > near:
             kept[first + 1 + worst] = True
             waiting += [(first, first + 1 + worst), (first + 1 + worst, last)]
     chosen: Points = points[kept]

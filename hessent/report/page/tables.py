@@ -1,7 +1,8 @@
 """A `Table` as HTML: the same rows, words and numbers as in the terminal, in a box that scrolls by itself.
 
-Each number stands in its cell unrounded, too (``data-value``, and of an estimate ``data-low`` and ``data-high``):
-by it the column is sorted, and a program finds it there.  What is exact says so.
+Each number stands in its cell with eight digits, too (``data-value``, and of an estimate ``data-low`` and
+``data-high``, unless it is exact): by it the column is sorted, and a program finds it there.  What is exact says
+so.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from hessent.report.page.html import Markup, element, joined
 from hessent.report.tables import Cell, CellKind, Column, Table, footnotes, for_people, format_cell
 
 MOST_ROWS = 2000  # of a table; a checkpoint may hold 200,000 tensors
+_DIGITS = 8  # of the number behind a cell; JSON has them all
 _LEFT_ALIGNED = ("name", "text", "prose", "flags")
 
 Shades = Mapping[tuple[int, str], int]
@@ -98,7 +100,7 @@ def _cell(cell: Cell, table: Table, index: int, heads_row: bool, shade: int | No
 def _data(cell: Cell, kind: CellKind) -> dict[str, str | None]:
     """The number behind a cell: what a column is sorted by, and both ends of an interval."""
     if isinstance(cell, Estimate):
-        ends = [_written(end) for end in (cell.low, cell.high)]
+        ends = [None if cell.exact else _written(end) for end in (cell.low, cell.high)]
         own = cell.low if kind == "lower-bound" and cell.low is not None else cell.value
         known = [number for number in (own, cell.low, cell.high) if number is not None]
         if own is None and len(known) == 2:
@@ -110,4 +112,6 @@ def _data(cell: Cell, kind: CellKind) -> dict[str, str | None]:
 
 
 def _written(number: float | None) -> str | None:
-    return None if number is None or not math.isfinite(number) else repr(number)
+    if isinstance(number, int):
+        return str(number)
+    return None if number is None or not math.isfinite(number) else f"{number:.{_DIGITS}g}"
