@@ -97,7 +97,9 @@ def _write_run(run: TrackedRun, run_id: str, folder: str, project: str) -> None:
             own.log(dict(point.values), step=point.step)
         own.finish()
         os.makedirs(os.path.join(folder, "wandb"), exist_ok=True)
-        (written,) = _places(beside, run_id)
+        written = next(iter(_places(beside, run_id)), None)
+        if written is None:
+            raise StorageError("W&B's package wrote no run", where=folder, fix="unset what begins with WANDB_")
         os.rename(written, os.path.join(folder, "wandb", os.path.basename(written)))
 
 
