@@ -177,7 +177,8 @@ def _report(
     if renamed:
         example = f"{shown(stripped.names[sources[renamed[0]]])} -> {shown(renamed[0])}"
         notes.append(f"{len(renamed)} names were read in the module's naming, such as {example}")
-    tied, taken = [], {}
+    tied: list[str] = []
+    taken: dict[str, str] = {}
     for group in wanted.groups:
         present = [name for name in group if name in given]
         taken |= dict.fromkeys(group, sources[present[0]])

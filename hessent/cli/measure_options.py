@@ -77,6 +77,16 @@ KfacApprox = Annotated[
         "Default: reduce, but expand for next-token.",
     ),
 ]
+Precondition = Annotated[
+    str,
+    typer.Option(
+        "--precondition",
+        metavar="P",
+        help="none; adam: the matrix as Adam's steps see it, from the optimizer's state with the checkpoint; or "
+        "FILE.safetensors with a positive diagonal P, named as the parameters: P^-1/2 C P^-1/2.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Samples = Annotated[
     int | None,
     _option(

@@ -25,7 +25,7 @@ def measurer(asked: Asked) -> Callable[[Sequence[Finding]], None]:
         with RunDisplay(len(findings)) as display:
             for done, finding in enumerate(findings):
                 display.begin(finding.label, finding.why)
-                request = asked.request(finding.checkpoint, finding.kind.curvature)
+                request = asked.request(finding.checkpoint, finding.kind.curvature, finding.kind.preconditioner)
                 outcome = run_spectrum(request, display, force=finding.state is State.STALE)
                 if display.should_stop():
                     raise _interruption(done + outcome.spectrum.complete, len(findings), display.stop.by_user)

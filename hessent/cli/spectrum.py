@@ -20,6 +20,7 @@ def command(
     curvature: given.Curvature = "hessian",
     fisher_samples: given.FisherSamples = None,
     kfac_approx: given.KfacApprox = None,
+    precondition: given.Precondition = "none",
     data_error: given.DataError = True,
     data_groups: given.DataGroups = 4,
     population: given.Population = None,
@@ -95,6 +96,7 @@ def command(
         curvature=curvature,
         fisher_samples=fisher_samples,
         kfac_approx=kfac_approx,
+        precondition=precondition,
     )
     if dry_run:
         print_preflight(request, chosen)

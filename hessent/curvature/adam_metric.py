@@ -31,7 +31,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NAME = "adam"
 DEFINITION = (
     "P^-1/2 C P^-1/2 with P = diag((sqrt(v/(1-beta2^t)) + epsilon)·(1-beta1^t)) from Adam's state after t steps"
 )
@@ -60,7 +59,8 @@ class AdamState:
     def diagonal(self) -> Tensor:
         """Return P, in float64."""
         moment = self.second_moment.to(torch.float64) / (1.0 - self.beta2**self.step)
-        return (moment.sqrt() + self.epsilon) * (1.0 - self.beta1**self.step)
+        diagonal: Tensor = (moment.sqrt() + self.epsilon) * (1.0 - self.beta1**self.step)
+        return diagonal
 
 
 def untouched(states: Mapping[str, AdamState]) -> int:

@@ -29,7 +29,7 @@ class Metric:
     Attributes
     ----------
     name : str
-        As it stands in files: ``adam``, or the name of the file that P was read from.
+        As it stands in files: ``adam``, or the name of the file that P was read from, without its ending.
     definition : str
         One line.
     scales : mapping of str to Tensor

@@ -38,8 +38,8 @@ class Asked:
     max_matvecs: int | None = None
     seed: int | None = None
 
-    def request(self, checkpoint: str, curvature: str) -> SpectrumRequest:
-        """Return the request that measures a curvature of a checkpoint as asked.
+    def request(self, checkpoint: str, curvature: str, precondition: str = "none") -> SpectrumRequest:
+        """Return the request that measures a curvature of a checkpoint, preconditioned or not, as asked.
 
         Raises
         ------
@@ -52,6 +52,7 @@ class Asked:
         return SpectrumRequest(
             checkpoint=checkpoint,
             curvature=curvature,
+            precondition=precondition,
             arch=self.arch,
             data=self.data,
             samples=self.samples,

@@ -110,7 +110,7 @@ def read_runs(
     SpectrumFileError
         If a file cannot be read.
     """
-    kinds: list[Kind | None] = [Kind(curvature) for curvature in dict.fromkeys(curvatures)]
+    kinds: list[Kind | None] = [Kind.named(curvature) for curvature in dict.fromkeys(curvatures)]
     named = zip(_names([_shown(run) for run in runs]), runs, strict=True)
     looked_at = [
         _Look.at(run, name, kind, asked or Asked(), measuring=measure is not None)

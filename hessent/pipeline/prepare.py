@@ -20,6 +20,7 @@ from hessent.pipeline.batch_size import choose_batch_size
 from hessent.pipeline.choices import Chooser, refuse_foreign_code
 from hessent.pipeline.configuration import find_config
 from hessent.pipeline.made_up import SYNTHETIC, made_up_like
+from hessent.pipeline.preconditioning import choose_metric
 from hessent.pipeline.request import DEFAULT_SAMPLES, SpectrumRequest, first_known, parse_size
 from hessent.pipeline.resources import available_memory, choose_device
 from hessent.pipeline.settled import Settled
@@ -96,13 +97,14 @@ def prepare(request: SpectrumRequest, settled: Settled | None = None) -> Prepare
     refuse_foreign_code(config, config_file)
     choose = Chooser(request, checkpoint.metadata, config)
     weights = load_weights(request, checkpoint, choose)
+    metric, told = choose_metric(request, weights)
     data_name, stream = _open_stream(weights, choose)
     memory = first_known(request.memory, _size(config.get("memory")))
     if settled is not None:
         memory = settled.memory
     problem, stream, memory = _join(weights, stream, choose, memory, settled)
     return Prepared(
-        problem=problem,
+        problem=problem.with_metric(metric),
         stream=stream,
         checkpoint=weights.info(request.checkpoint),
         data=DataInfo(
@@ -119,7 +121,7 @@ def prepare(request: SpectrumRequest, settled: Settled | None = None) -> Prepare
         ),
         seed=choose.seed,
         memory=memory,
-        notes=(*([f"settings from {config_file}"] if config else []), *weights.notes),
+        notes=(*([f"settings from {config_file}"] if config else []), *weights.notes, *told),
     )
 
 

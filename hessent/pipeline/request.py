@@ -8,6 +8,7 @@ Nothing is ever replaced by made-up data.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ DTYPES = ("float32", "float64")
 HESSIAN = "hessian"
 KFAC = "kfac"
 CURVATURES = (HESSIAN, "ggn", "fisher", "empirical-fisher", KFAC)
+PLAIN, ADAM = "none", "adam"  # preconditioning; else it names a file
 LARGEST_SEED = 2**63 - 1  # what torch, numpy and a spectrum file can all hold
 
 
@@ -65,6 +67,8 @@ class SpectrumRequest:
         Of `fisher`: targets drawn per item; of `kfac`: random vectors per sample; None for the exact expectation.
     kfac_approx : str or None
         Of `kfac`: `expand` or `reduce`; None leaves it to the loss.
+    precondition : str
+        `none`, `adam`, or a safetensors file: in which metric the matrix is seen.
     """
 
     checkpoint: str
@@ -90,6 +94,7 @@ class SpectrumRequest:
     curvature: str = HESSIAN
     fisher_samples: int | None = None
     kfac_approx: str | None = None
+    precondition: str = PLAIN
 
     def __post_init__(self) -> None:
         """Check every value at once.
@@ -121,6 +126,8 @@ class SpectrumRequest:
             problems.append(f"--fisher-samples {self.fisher_samples}: is of --curvature fisher and kfac alone")
         if self.kfac_approx is not None and self.curvature != KFAC:
             problems.append(f"--kfac-approx {self.kfac_approx}: is of --curvature kfac alone")
+        if self.precondition != PLAIN and self.curvature == KFAC:
+            problems.append(f"--precondition {self.precondition}: cannot be had of --curvature {KFAC}")
         problems += self.accuracy.problems()
         if self.dtype is not None and self.dtype not in DTYPES:
             problems.append(f"--dtype {self.dtype}: must be one of {', '.join(DTYPES)}")
@@ -128,15 +135,29 @@ class SpectrumRequest:
             raise UsageError("some options are out of range", problems=problems)
 
     @property
+    def matrix(self) -> str:
+        """The matrix as it stands in the names of files: ``hessian``, ``ggn-adam``, ``hessian-FILE``."""
+        return self.curvature if self.metric == PLAIN else f"{self.curvature}-{self.metric}"
+
+    @property
+    def metric(self) -> str:
+        """The metric as it stands in files: ``none``, ``adam``, or the name of a file without its ending."""
+        if self.precondition in (PLAIN, ADAM):
+            return self.precondition
+        stem = os.path.basename(self.precondition).removesuffix(".safetensors")
+        word = re.sub(r"[^A-Za-z0-9_]+", "-", stem)[:40].strip("-")
+        return f"file-{word}" if word in ("", PLAIN, ADAM) else word
+
+    @property
     def output(self) -> Path:
-        """The spectrum file: as asked, or beside the checkpoint with the same stem, which tells the curvature."""
+        """The spectrum file: as asked, or beside the checkpoint with the same stem, which tells the matrix."""
         if self.out is not None:
             return Path(self.out)
         path = Path(self.checkpoint)
         if not path.name:  # `.` has none
             path = path.resolve()
         name = path.name
-        ending = ".spectrum.h5" if self.curvature == HESSIAN else f".{self.curvature}.spectrum.h5"
+        ending = ".spectrum.h5" if self.matrix == HESSIAN else f".{self.matrix}.spectrum.h5"
         if self.part is not None:
             ending = f".units-{self.part.number}-of-{self.part.of}{ending}"
         for suffix in (".safetensors.index.json", ".safetensors", ".pth.tar", ".pt", ".pth", ".bin", ".ckpt"):

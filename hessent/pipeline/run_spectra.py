@@ -198,6 +198,7 @@ def _made_otherwise(spectrum: Spectrum, asked: Asked, checkpoint: str) -> list[s
         from hessent.pipeline.spectrum_run import made_otherwise
 
         alike = replace(asked, samples=asked.samples or held, seed=spectrum.seed)
+        # Which architecture and data are meant, a preconditioner does not change.
         found = made_otherwise(spectrum, alike.request(checkpoint, spectrum.curvature), unclear)
     return found
 

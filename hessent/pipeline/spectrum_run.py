@@ -19,7 +19,7 @@ from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.recorder import Recorder
-from hessent.pipeline.request import KFAC, SpectrumRequest
+from hessent.pipeline.request import KFAC, PLAIN, SpectrumRequest
 from hessent.pipeline.units import SettledOtherwiseError
 from hessent.pipeline.vector_places import overflow_for
 from hessent.pipeline.versions import library_versions
@@ -172,6 +172,7 @@ def _settings(request: SpectrumRequest, prepared: Prepared) -> dict[str, Any]:
         "batch_size": prepared.stream.batch_size,
         "dtype": str(prepared.problem.dtype).removeprefix("torch."),
         **prepared.problem.curvature.as_settings(),
+        **({} if prepared.problem.metric is None else prepared.problem.metric.as_settings()),
     }
 
 
@@ -198,6 +199,7 @@ def _identity(request: SpectrumRequest, prepared: Prepared, settings: Mapping[st
 def _asked(prepared: Prepared, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a finished measurement must have been made with, to be taken for the one asked for."""
     return {
+        "precondition": PLAIN,
         "checkpoint": prepared.checkpoint.sha256,
         "arch": prepared.checkpoint.arch,
         "arch options": _as_stored(prepared.checkpoint.arch_options),

@@ -7,9 +7,18 @@ from dataclasses import dataclass
 
 from hessent.errors import UsageError
 from hessent.report.checks.judged_spectrum import JudgedSpectrum
+from hessent.spectra.model import Spectrum
 
 HESSIAN = "hessian"
-PLAIN = "none"
+PLAIN, ADAM = "none", "adam"
+
+
+def matrix_in_words(spectrum: Spectrum) -> str:
+    """Return the curvature, and the metric in which it was measured where that is not the parameters' own."""
+    metric = str(spectrum.settings.get("precondition", PLAIN))
+    if metric == PLAIN:
+        return spectrum.curvature
+    return f"{spectrum.curvature} in " + ("Adam's metric" if metric == ADAM else f"the metric of {metric}")
 
 
 @dataclass(frozen=True, order=True)
@@ -26,6 +35,12 @@ class Kind:
 
     curvature: str = HESSIAN
     preconditioner: str = PLAIN
+
+    @classmethod
+    def named(cls, name: str) -> Kind:
+        """Return the kind that `name` stands for, as typed: ``ggn``, ``hessian-adam``, ``empirical-fisher``."""
+        curvature, dash, preconditioner = name.rpartition("-")
+        return cls(curvature, preconditioner) if dash and preconditioner == ADAM else cls(name)
 
     @property
     def name(self) -> str:

@@ -33,6 +33,7 @@ from collections.abc import Sequence
 from hessent.measures.functionals import scale_of
 from hessent.measures.registry import tau
 from hessent.measures.stability import limit_of
+from hessent.report.kinds import matrix_in_words
 from hessent.report.measure_columns import measure_column
 from hessent.report.numbers import at_most, format_estimate, format_number
 from hessent.report.population import population_table
@@ -138,19 +139,23 @@ def _facts(spectrum: Spectrum, file: str) -> tuple[tuple[str, str], ...]:
     samples = f"{data.name} · {data.samples:,} of {data.available:,} samples · seed {spectrum.seed}"
     if data.synthetic:
         samples += " · SYNTHETIC: made-up data, so these numbers say nothing about a real task"
-    matrix = f"{spectrum.curvature} of the mean loss · {spectrum.loss.name} = {format_number(spectrum.loss.value)}"
+    of_loss = f"of the mean loss · {spectrum.loss.name} = {format_number(spectrum.loss.value)}"
+    matrix = f"{matrix_in_words(spectrum)} {of_loss}"
     part = part_of(spectrum)
     if part is not None:
         matrix += f" · INCOMPLETE: part {part} of the blocks; hessent merge joins the parts"
     elif not spectrum.complete:
         matrix += " · INCOMPLETE: the run was stopped; the same command goes on"
-    facts = (
+    facts: tuple[tuple[str, str], ...] = (
         ("spectrum", file),
         ("checkpoint", checkpoint.path),
         ("model", " · ".join(model)),
         ("data", samples),
         ("curvature", matrix),
     )
+    metric = spectrum.settings.get("precondition_definition")
+    if metric is not None:
+        facts = (*facts, ("", str(metric)))
     definition = spectrum.settings.get("curvature_definition")
     if definition is None:
         return facts

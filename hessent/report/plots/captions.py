@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from hessent.report.kinds import matrix_in_words
 from hessent.report.names import printable
 from hessent.report.selection import SpectrumEntry
 from hessent.spectra.kronecker import KroneckerBlock
@@ -29,7 +30,8 @@ def provenance(entries: Sequence[SpectrumEntry]) -> str:
     words = [first.checkpoint.arch]
     if len(entries) == 1 and first.checkpoint.step is not None:
         words.append(f"step {first.checkpoint.step:,}")
-    words += [f"{first.curvature} of {first.loss.name}", f"{first.data.samples:,} samples of {first.data.name}"]
+    words.append(f"{matrix_in_words(first)} of {first.loss.name}")
+    words.append(f"{first.data.samples:,} samples of {first.data.name}")
     if any(entry.spectrum.data.synthetic for entry in entries):
         words.append("SYNTHETIC DATA")
     if not all(entry.spectrum.complete for entry in entries):
