@@ -54,7 +54,7 @@ _ROUNDING = 1e-12  # relative; of a few hundred float64 recurrence steps and the
 _BOUNDS = "a difference of two lower bounds bounds nothing"
 _NOT_WORTHWHILE = "pairing would narrow it by less than a third"
 _ENCLOSED = "enclosures of both runs add"
-_DERIVED = "a bound that follows from the gap, whose difference is paired"
+_DERIVED = "the bound on κ follows from the gap of each run"
 
 
 def differences(

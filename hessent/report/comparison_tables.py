@@ -27,6 +27,7 @@ from hessent.measures.stability import limit_of
 from hessent.report.checks.judged_spectrum import JudgedSpectrum
 from hessent.report.checks.table import told
 from hessent.report.comparison import Comparison, RunDifference
+from hessent.report.comparison_population import population_differences
 from hessent.report.comparison_rows import Row
 from hessent.report.measure_columns import measure_column
 from hessent.report.tables import Cell, Column, Table, without_empty_columns
@@ -36,9 +37,14 @@ _LARGEST = "lambda_max"
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """Build both tables; see the module's docstring for the columns."""
+    """Build both tables, and where it is known what holds for the population, one of that for people.
+
+    See the module's docstring for the columns.
+    """
     many = len(comparison.blocks) > 1
-    return [_table_of_runs(comparison, many), _table_of_differences(comparison, many)]
+    population = population_differences(comparison)
+    both = [_table_of_runs(comparison, many), _table_of_differences(comparison, many)]
+    return both if population is None else [*both, population]
 
 
 def _table_of_runs(comparison: Comparison, many: bool) -> Table:
@@ -100,7 +106,7 @@ def _columns(comparison: Comparison, many: bool, *, of_differences: bool) -> tup
         Column("step", "step", "count", audience="programs" if of_differences else "all", priority=7),
         Column("block", "block", "name", audience="all" if many else "programs"),
         *measures,
-        Column("edge", "λ_max/limit", "estimate", audience="programs" if of_differences else "all", priority=8),
+        Column("edge", "λ_max/limit", "estimate", audience="programs" if of_differences else "all", priority=9),
         Column("paired", "paired", audience="all" if of_differences else "programs", priority=7),
     )
 

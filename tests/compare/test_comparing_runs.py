@@ -146,6 +146,25 @@ def test_tables_fit_and_the_strongest_block_comes_first():
     assert set(names) == {"bn1", "conv1", "full"}
 
 
+def grouped(scale=1.0, **changes):
+    block = dataclasses.replace(sample_spectra.grouped_lanczos_block(seed=3, scale=scale), name="full")
+    return sample_spectra.spectrum((block,), **changes)
+
+
+def test_what_holds_for_the_population_has_a_table_of_its_own_for_people():
+    found = hessent.compare(grouped(), grouped(1.5))
+    *_, population = comparison_tables(found)
+    assert population.audience == "people"
+    assert [column.key for column in population.columns[3:]] == ["trace", "abs_trace", "lambda_max", "entropy_gap"]
+    (row,) = population.rows
+    (difference,) = found.differences
+    assert row[3] == difference.measures["trace"].population
+    assert row[3].high - row[3].low > 2 * difference.measures["trace"].half_width
+    assert len(comparison_tables(hessent.compare(sample(), sample(1.5)))) == 2  # no groups of the data were kept
+    *_, chosen = comparison_tables(hessent.compare(grouped(), grouped(1.5), measures=("trace",)))
+    assert [column.key for column in chosen.columns[3:]] == ["trace"]
+
+
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     for name, scale in (("sgd", 1.0), ("adam", 1.3)):
