@@ -208,10 +208,10 @@ def test_without_its_package_a_target_says_what_to_install(folder, capfd, monkey
 
     load = importlib.import_module
 
-    def refuse(name, *rest):
+    def refuse(name, *rest, **named):
         if name.partition(".")[0] == package:
             raise ModuleNotFoundError(name, name=package)
-        return load(name, *rest)
+        return load(name, *rest, **named)
 
     monkeypatch.setattr(importlib, "import_module", refuse)
     assert f"pip install 'hessent[{extra}]'" in refused(capfd, "odd.h5", *words)
