@@ -8,7 +8,7 @@ for, Hutch++ takes the place of both.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -58,6 +58,8 @@ class BlockSolver:
         Share of a finite population that the data is; 0 for an unlimited one.
     semidefinite : bool
         Whether the block can have no negative eigenvalue: one beyond the products' noise is then an error.
+    formed : callable, optional
+        Returns the spectrum without a product, from what it has in common with any other of the block.
 
     Attributes
     ----------
@@ -82,10 +84,11 @@ class BlockSolver:
         group_items: NDArray[np.int64] | None = None,
         sampled_fraction: float = 0.0,
         semidefinite: bool = False,
+        formed: Callable[[BlockSpectrum], BlockSpectrum] | None = None,
     ) -> None:
         self.name = name
         self.size = size
-        self.exact = is_exact(settings, size, spent)
+        self.exact = formed is not None or is_exact(settings, size, spent)
         self.spectrum: BlockSpectrum | None = None
         self.width = math.inf
         self._settings = settings
@@ -105,6 +108,7 @@ class BlockSolver:
             noise_floor=noise_floor,
             semidefinite=semidefinite,
         )
+        self._formed = formed
         self._route: Route | None = None
         self._finished = False
 
@@ -117,7 +121,7 @@ class BlockSolver:
 
     def planned_matvecs(self) -> int:
         """Products expected from here on (up to the end of the first instalment, for a sampled block)."""
-        if self._finished:
+        if self._finished or self._formed is not None:
             return 0
         if self._route is not None:
             return self._route.remaining_matvecs()
@@ -127,6 +131,10 @@ class BlockSolver:
 
     def first_look(self) -> Products[None]:
         """Get a first estimate with few products; a block as small as that is finished at once."""
+        if self._formed is not None:
+            self._publish(self._formed(self._empty))
+            self._finished = True
+            return
         self._route = self._route or self._begin()
         yield from self._route.first_look()
         self._release_if(self.spectrum is not None and self.spectrum.converged)
@@ -134,6 +142,9 @@ class BlockSolver:
     def finish(self) -> Products[None]:
         """Compute the block to the requested tolerance, or to the end of its budget."""
         if self._finished:
+            return
+        if self._formed is not None:
+            yield from self.first_look()
             return
         self._route = self._route or self._begin()
         yield from self._route.finish()

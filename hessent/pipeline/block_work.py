@@ -6,6 +6,7 @@ asked for again at the end: what a process that died has left is taken over from
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -17,6 +18,7 @@ from hessent.curvature.operator import Product
 from hessent.eigensolver.block_solver import BlockSolver
 from hessent.eigensolver.requests import Products
 from hessent.eigensolver.scheduler import run_solvers, widest_first
+from hessent.pipeline.direct_blocks import PassStoppedError
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.served_products import ServedProducts
 from hessent.pipeline.units import Stage, Units
@@ -63,8 +65,9 @@ class BlockWork:
 
     def run(self) -> bool:
         """Do all there is to do; False if the work was stopped, in which case it is left to whoever goes on."""
-        if self._look() and self._finish():
-            return True
+        with contextlib.suppress(PassStoppedError):
+            if self._look() and self._finish():
+                return True
         self._units.park()
         for solver in self._blocks:
             solver.stop("stopped early")
