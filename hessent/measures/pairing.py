@@ -28,10 +28,10 @@ def obstacle_to_pairing(
         return f"sizes differ: {run.size:,} and {reference.size:,} parameters"
     if not same_samples:
         return "the data differ"
+    if run.eigenvalues is not None and reference.eigenvalues is not None:
+        return None
     if run.method != reference.method:
         return "one is exact" if "exact" in (run.method, reference.method) else "methods differ"
-    if run.eigenvalues is not None:
-        return None
     if not same_seed:
         return "seeds differ"
     counts = _num_probes(run), _num_probes(reference)

@@ -25,6 +25,7 @@ import numpy as np
 
 from hessent.measures.functionals import only_trace
 from hessent.measures.heterogeneity import Heterogeneity, distance, heterogeneity, profile
+from hessent.report.kfac_quality import kfac_qualities
 from hessent.report.measure_columns import measure_column
 from hessent.report.numbers import format_number
 from hessent.report.tables import Cell, Column, Table
@@ -74,7 +75,10 @@ def evidence_of(found: RunDifference, comparison: Comparison) -> Evidence:
 
 
 def block_tables(comparison: Comparison) -> list[Table]:
-    """Build a table for each run after the first; see the module's docstring for the columns."""
+    """Build a table for each run after the first, and one of how good K-FAC is wherever it stands beside another.
+
+    See the module's docstring for the columns.
+    """
     tables = []
     for index, run in enumerate(comparison.runs[1:], start=1):
         own = [found for found in comparison.differences if found.run == run.name]
@@ -83,7 +87,7 @@ def block_tables(comparison: Comparison) -> list[Table]:
     if tables:
         notes = (*tables[-1].notes, *_notes(comparison))
         tables[-1] = replace(tables[-1], notes=notes)
-    return tables
+    return [*tables, *(quality.table() for quality in kfac_qualities(comparison))]
 
 
 def heterogeneities(comparison: Comparison) -> Iterator[tuple[str, JudgedSpectrum, Heterogeneity]]:

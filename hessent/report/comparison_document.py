@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hessent.measures.registry import measure_names
 from hessent.measures.stability import limit_of
 from hessent.report.comparison_blocks import heterogeneities
+from hessent.report.kfac_quality import kfac_qualities
 
 if TYPE_CHECKING:
     from hessent.report.checks.judged_spectrum import JudgedSpectrum
@@ -47,6 +48,9 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
             }
             for name, own, distances in heterogeneities(comparison)
         ]
+        qualities = [quality.to_json() for quality in kfac_qualities(comparison)]
+        if qualities:
+            document["kfac_quality"] = qualities
     document["warnings"] = list(comparison.warnings)
     document["sentence"] = comparison.sentence
     return document
