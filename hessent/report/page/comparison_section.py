@@ -27,7 +27,7 @@ def comparison_section(over: Comparison, by_block: Comparison, pictures: Picture
     """
     gaps: list[str] = []
     legend = {run.name: number for number, run in enumerate(over.runs)}
-    of_runs, of_differences = comparison_tables(over)
+    of_runs, of_differences, *others = comparison_tables(over)
     picture = None
     if len(over.runs) > MOST_FILES:
         gaps.append(f"{len(over.runs)} runs cannot be told apart in one picture, so there is none of all")
@@ -42,6 +42,7 @@ def comparison_section(over: Comparison, by_block: Comparison, pictures: Picture
             joined(
                 element("p", over.sentence, class_="lead"),
                 table_box(replace(of_differences, notes=of_differences.notes[1:]), "Differences"),
+                *(table_box(table, "Differences for the population") for table in others),
             ),
         ),
     ]

@@ -16,6 +16,7 @@ from hessent.report.tables import Cell, CellKind, Column, Table, footnotes, for_
 
 MOST_ROWS = 2000  # of a table; a checkpoint may hold 200,000 tensors
 _DIGITS = 8  # of the number behind a cell; JSON has them all
+_LONG = 28  # letters of a cell that may be broken into lines
 _LEFT_ALIGNED = ("name", "text", "prose", "flags")
 
 Shades = Mapping[tuple[int, str], int]
@@ -90,6 +91,7 @@ def _cell(cell: Cell, table: Table, index: int, heads_row: bool, shade: int | No
     elif isinstance(cell, Estimate) and cell.exact and kind != "interval":
         value = Markup(joined(formatted.value) + " " + element("small", "exact"))
     classes = ["left"] if kind in _LEFT_ALIGNED else []
+    classes += ["long"] if len(formatted.value) > _LONG else []
     classes += [] if shade is None else [f"h{shade}"]
     attributes = {"class_": " ".join(classes) or None, **_data(cell, kind)}
     if heads_row:
