@@ -21,15 +21,18 @@ from hessent.eigensolver.overflow import Overflow
 from hessent.eigensolver.settings import SolverSettings, is_exact, joint_probes
 from hessent.pipeline.accuracy import Accuracy, refuse_large_exact, sampled_fraction
 from hessent.pipeline.block_work import BlockWork
+from hessent.pipeline.direct_blocks import DirectBlocks
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.operator_facts import find_out, from_facts
-from hessent.pipeline.parts import Part
+from hessent.pipeline.parts import Part, part_facts
+from hessent.pipeline.residual_split import planned_split
 from hessent.pipeline.served_products import ServedProducts, spare_thread
 from hessent.pipeline.settled import Settled
 from hessent.pipeline.units import Units
 from hessent.pipeline.vector_places import PlannedVectors, SpillNotes, planned_vectors
 from hessent.pipeline.versions import library_versions
 from hessent.spectra.model import BlockSpectrum, CheckpointInfo, DataInfo, LossInfo, Spectrum, TensorProbe
+from hessent.spectra.split import BlockSplit
 
 
 class Measurement:
@@ -59,6 +62,8 @@ class Measurement:
         What the vectors of all blocks may take beyond `vector_memory`.
     part : Part, optional
         The part of the blocks that is measured; the check is that of all.
+    split_probes : int, optional
+        Probes per block of the split of the Hessian, that of all blocks; by default there is none.
 
     Attributes
     ----------
@@ -86,6 +91,7 @@ class Measurement:
         verify: bool = True,
         overflow: Overflow | None = None,
         part: Part | None = None,
+        split_probes: int | None = None,
     ) -> None:
         accuracy.require_sound()
         self.problem = problem
@@ -98,10 +104,15 @@ class Measurement:
         self.threads = torch.get_num_threads()
         self.check = OperatorCheck()
         self.tensor_probe: TensorProbe | None = None
-        refuse_large_exact(self.blocks, self.settings)
+        self.split_probes = split_probes
+        self.split: tuple[BlockSplit, ...] = ()
         problem.measure_loss()
         self.sampled_fraction = sampled_fraction(problem.num_samples, accuracy.population)
         self.engine = HessianEngine(problem, memory=graph_memory, engine=engine, num_groups=accuracy.num_groups)
+        self.direct = DirectBlocks(
+            problem, self.engine.division, self.settings, sampled_fraction=self.sampled_fraction
+        )
+        refuse_large_exact([block for block in self.blocks if not self.direct.takes(block)], self.settings)
         self.whole = Block(FULL, tuple(problem.parameters), problem.num_params)
         self.products = ServedProducts(self.engine)
         self.part = part
@@ -194,10 +205,13 @@ class Measurement:
         if self.engine.division.note is not None:
             observer.noted(self.engine.division.note)
         observer.started("operator check", 0)
-        facts = self.units.settle(self.settled(), lambda: find_out(self.engine, self.blocks, self.settings.seed))
-        self.check, self.tensor_probe = from_facts(facts)
+        split = planned_split(self.problem, self.blocks, self.split_probes, self.settings, observer)
+        seed = self.settings.seed
+        facts = self.units.settle(self.settled(), lambda: find_out(self.engine, self.blocks, seed, split))
+        self.check, self.tensor_probe, self.split = from_facts(facts)
         if self.verify:
             require_sound(self.check, self.problem.dtype)
+        self.direct.should_stop = should_stop
         names = None if self.part is None else self.part.share(self.planned_matvecs())
         self._work = BlockWork(
             {self.solver_for(block): block for block in self.blocks if names is None or block.name in names},
@@ -233,11 +247,12 @@ class Measurement:
             seed=self.settings.seed,
             # A part is never the whole, even when it is done.
             complete=self.complete and self.part is None,
-            settings={**settings, **self.facts(), **self._part_facts()},
+            settings={**settings, **self.facts(), **part_facts(self.part, self.blocks, done=self.complete)},
             versions=library_versions(),
             checks=self.check.as_dict(),
             blocks=self.spectra(),
             tensor_probe=self.tensor_probe,
+            split=self.split,
         )
 
     def facts(self) -> dict[str, Any]:
@@ -252,15 +267,9 @@ class Measurement:
             "dtype": str(self.problem.dtype).removeprefix("torch."),
         }
 
-    def _part_facts(self) -> dict[str, Any]:
-        """What `merge` needs to know of a part."""
-        if self.part is None:
-            return {}
-        names = [block.name for block in self.blocks]
-        return {"units": {"part": self.part.number, "of": self.part.of, "done": self.complete, "blocks": names}}
-
     def solver_for(self, block: Block) -> BlockSolver:
         """Return a new solver of one of the blocks, with what the check found out about its products."""
+        direct = self.direct.takes(block)
         return BlockSolver(
             block.name,
             block.parameters,
@@ -274,6 +283,7 @@ class Measurement:
             group_items=self.engine.group_items,
             sampled_fraction=self.sampled_fraction,
             semidefinite=self.problem.curvature.semidefinite,
+            formed=partial(self.direct.spectrum, block, wanted=self._unfinished) if direct else None,
         )
 
     def settings_for(self, block: Block) -> SolverSettings:
@@ -289,8 +299,11 @@ class Measurement:
         itemsize = self.problem.dtype.itemsize
         return planned_vectors(self._share(block), block.size, itemsize, PRODUCTS_PER_BLOCK)
 
+    def _unfinished(self) -> list[Block]:
+        return [block for block in self.blocks if block.name not in self.units.finished]
+
     def _is_exact(self, block: Block) -> bool:
-        return is_exact(self.settings, block.size, PRODUCTS_PER_BLOCK)
+        return self.direct.takes(block) or is_exact(self.settings, block.size, PRODUCTS_PER_BLOCK)
 
     def _share(self, block: Block) -> SolverSettings:
         """Blocks that are sampled keep their vectors at the same time, each in its share of the room for them."""

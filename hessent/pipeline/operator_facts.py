@@ -1,4 +1,4 @@
-"""What is found out about the operator once per run: its check, and the source paper's probe of every tensor.
+"""What is found out about the operator once per run: its check, the source paper's probe of tensors, the split.
 
 Both go through JSON, so that a run that is gone on with, and processes that share it, have the same ones.
 """
@@ -6,7 +6,7 @@ Both go through JSON, so that a run that is gone on with, and processes that sha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,31 @@ from hessent.curvature.containers import HalvedBatches
 from hessent.curvature.engine import HessianEngine
 from hessent.curvature.selfcheck import OperatorCheck, check_derivative, measure_noise
 from hessent.eigensolver.probes import generator_for
+from hessent.pipeline.residual_split import as_facts, split_from
 from hessent.pipeline.tensor_probe import probe_tensors
 from hessent.spectra.model import TensorProbe
+from hessent.spectra.split import BlockSplit
 
 
-def find_out(engine: HessianEngine, blocks: tuple[Block, ...], seed: int) -> dict[str, Any]:
-    """Check the operator of all blocks and take the probe of every tensor: JSON values."""
+def find_out(
+    engine: HessianEngine,
+    blocks: tuple[Block, ...],
+    seed: int,
+    split: Callable[[Mapping[str, float]], tuple[BlockSplit, ...]] | None = None,
+) -> dict[str, Any]:
+    """Check the operator of all blocks and take the probe of every tensor: JSON values.
+
+    Parameters
+    ----------
+    engine : HessianEngine
+        Serves the products.
+    blocks : tuple of Block
+        All of the run.
+    seed : int
+        Of the vectors.
+    split : callable, optional
+        Splits the Hessian, told of the noise of the products by block.
+    """
     problem = engine.problem
     recut = HessianEngine(problem.recut(HalvedBatches(problem.batches)), memory=0, engine="retained")
     check = measure_noise(engine, recut, blocks, lambda block: generator_for(seed, f"check/{block}"))
@@ -37,6 +56,7 @@ def find_out(engine: HessianEngine, blocks: tuple[Block, ...], seed: int) -> dic
         "sizes": probe.sizes.tolist(),
         "sums": [_told(value) for value in probe.sums],
         "gaps": [_told(value) for value in probe.gaps],
+        **({} if split is None else {"split": as_facts(split(check.noise_floor))}),
     }
 
 
@@ -49,8 +69,8 @@ def are_facts(facts: Any) -> bool:
     return True
 
 
-def from_facts(facts: Mapping[str, Any]) -> tuple[OperatorCheck, TensorProbe]:
-    """Return check and probe from what `find_out` returned."""
+def from_facts(facts: Mapping[str, Any]) -> tuple[OperatorCheck, TensorProbe, tuple[BlockSplit, ...]]:
+    """Return check, probe and split (empty where none was asked for) from what `find_out` returned."""
     check = OperatorCheck(
         symmetry=float(facts["symmetry"]),
         derivative=float(facts["derivative"]),
@@ -58,12 +78,13 @@ def from_facts(facts: Mapping[str, Any]) -> tuple[OperatorCheck, TensorProbe]:
         noise_floor={name: float(floor) for name, floor in facts["noise_floor"].items()},
         matvecs=dict(facts["matvecs"]),
     )
-    return check, TensorProbe(
+    probe = TensorProbe(
         names=tuple(facts["tensors"]),
         sizes=np.array(facts["sizes"], dtype=np.int64),
         sums=np.array([float(value) for value in facts["sums"]]),
         gaps=np.array([float(value) for value in facts["gaps"]]),
     )
+    return check, probe, split_from(facts.get("split", ()))
 
 
 def _told(value: float) -> float | str:

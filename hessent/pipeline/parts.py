@@ -7,9 +7,11 @@ whose follows from the products planned, so that every job has about the same to
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from hessent.curvature.blocks import Block
 from hessent.errors import UsageError
 
 
@@ -79,3 +81,21 @@ class Part:
             loads[least] += max(planned[name], 1)
             owner[name] = least
         return [name for name in planned if owner[name] == self.number - 1]
+
+
+def part_facts(part: Part | None, blocks: Sequence[Block], *, done: bool) -> dict[str, Any]:
+    """Return what `merge` needs to know of a part, for the file.
+
+    Parameters
+    ----------
+    part : Part or None
+        The part; None for a whole run, of which there is nothing to tell.
+    blocks : sequence of Block
+        All of the run.
+    done : bool
+        Whether every block of the part was worked on to its end.
+    """
+    if part is None:
+        return {}
+    names = [block.name for block in blocks]
+    return {"units": {"part": part.number, "of": part.of, "done": done, "blocks": names}}

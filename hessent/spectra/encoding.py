@@ -36,6 +36,8 @@ SHORTER: Encoding = ("shorter", "1")
 SHORTER_SPECTRUM: Encoding = ("shorter-spectrum", "1")
 MEASURES: Encoding = ("measures", "1")
 TENSOR_PROBE: Encoding = ("tensor-probe", "1")
+SPLIT: Encoding = ("split", "1")
+SPLIT_BLOCK: Encoding = ("split-block", "1")
 
 # The first 512 bytes of a file, which HDF5 leaves to the application: who wrote it and the digest of the rest.
 PREAMBLE_SIZE = 512

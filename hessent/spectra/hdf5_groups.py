@@ -11,6 +11,7 @@ from hessent.spectra import encoding
 from hessent.spectra.derived import DerivedMeasures
 from hessent.spectra.hdf5_blocks import read_block
 from hessent.spectra.hdf5_guard import GuardedGroup
+from hessent.spectra.hdf5_split import read_split
 from hessent.spectra.hdf5_versions import Readers, read_group
 from hessent.spectra.model import BlockSpectrum, CheckpointInfo, DataInfo, LossInfo, Spectrum, TensorProbe
 
@@ -64,6 +65,7 @@ def _read_spectrum(root: GuardedGroup) -> Spectrum:
         checks=provenance["checks"],
         blocks=read_group(root.group("blocks"), READERS, encoding.BLOCKS),
         tensor_probe=read_group(root.group("paper"), READERS, encoding.TENSOR_PROBE) if "paper" in root else None,
+        split=read_split(root),
     )
 
 

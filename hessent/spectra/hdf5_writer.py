@@ -30,6 +30,7 @@ from hessent.spectra.model import (
     Spectrum,
     TensorProbe,
 )
+from hessent.spectra.split import BlockSplit
 from hessent.storage.whole_file import write_whole
 
 Measures = Mapping[str, Mapping[str, Estimate]]  # block name -> measure -> estimate
@@ -104,6 +105,8 @@ def _write_root(file: h5py.File, spectrum: Spectrum) -> None:
     if spectrum.tensor_probe is not None:
         _write_tensor_probe(new_group(file, "paper", encoding.TENSOR_PROBE), spectrum.tensor_probe)
     _write_provenance(new_group(file, "provenance", encoding.PROVENANCE), spectrum)
+    if spectrum.split:
+        _write_split(new_group(file, "split", encoding.SPLIT), spectrum.split)
 
 
 def _write_model(group: h5py.Group, spectrum: Spectrum) -> None:
@@ -236,3 +239,11 @@ def _finite(budget: Budget | None) -> dict[str, float | None] | None:
 def _write_tensor_probe(group: h5py.Group, probe: TensorProbe) -> None:
     write_json(group, "names", probe.names)
     write_arrays(group, gaps=probe.gaps, sizes=probe.sizes, sums=probe.sums)
+
+
+def _write_split(group: h5py.Group, split: tuple[BlockSplit, ...]) -> None:
+    width = max(3, len(str(len(split) - 1)))
+    for index, block in enumerate(split):
+        part = new_group(group, f"{index:0{width}d}", encoding.SPLIT_BLOCK)
+        put(part, exact=block.exact, name=block.name, noise=float(block.noise), size=block.size)
+        write_arrays(part, moments=block.moments)

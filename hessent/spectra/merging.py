@@ -15,7 +15,7 @@ from hessent.errors import UsageError
 from hessent.spectra.model import CheckpointInfo, Spectrum
 
 PART = "units"  # the setting that tells of a part
-_OF_ONE_RUN = ("checkpoint", "data", "loss", "curvature", "seed", "versions", "checks", "tensor_probe")
+_OF_ONE_RUN = ("checkpoint", "data", "loss", "curvature", "seed", "versions", "checks", "tensor_probe", "split")
 _OWN = frozenset({PART, "max_time"})  # settings that may differ between parts
 
 
@@ -111,7 +111,13 @@ def _text(value: Any) -> str:
     plain = dict(vars(value)) if hasattr(value, "__dict__") else value
     if isinstance(value, CheckpointInfo):
         del plain["path"]  # each job may see the weights elsewhere
-    return json.dumps(plain, sort_keys=True, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v))
+    return json.dumps(plain, sort_keys=True, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return vars(value) if hasattr(value, "__dict__") else str(value)
 
 
 def _gaps(parts: Mapping[str, Spectrum]) -> list[str]:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hessent.spectra.split import BlockSplit
+
 Float64Array = NDArray[np.float64]
 
 
@@ -314,6 +316,8 @@ class Spectrum:
         In the model's order; "full", where present, last.
     tensor_probe : TensorProbe or None
         The per-tensor quantities of the source paper.
+    split : tuple of BlockSplit
+        The Hessian beside its Gauss-Newton part, by block; empty where that was not asked for.
     """
 
     checkpoint: CheckpointInfo
@@ -327,6 +331,7 @@ class Spectrum:
     checks: Mapping[str, float]
     blocks: tuple[BlockSpectrum, ...]
     tensor_probe: TensorProbe | None = None
+    split: tuple[BlockSplit, ...] = ()
 
     def block(self, name: str) -> BlockSpectrum:
         """Return the block called `name`.
