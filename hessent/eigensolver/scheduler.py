@@ -7,6 +7,8 @@ published until then stands.
 
 What a solver does between two products (orthogonalisation, small eigenvalue problems) can go on in another thread
 while the next block's products are computed: no number depends on it, and on two cores it costs next to no time.
+The block that fills this time is the one with the most left to do: so none is left alone at the end, with nobody to
+fill its own.
 """
 
 from __future__ import annotations
@@ -108,7 +110,7 @@ def run_solvers(
                 line.begin(*ready)
                 requests = list(line.waiting.items())
             else:
-                now = chosen if chosen in ready else widest_first(ready)[0]
+                now = chosen if chosen in ready else longest_first(ready)[0]
                 line.begin(now)
                 requests = [(now, line.waiting[now])] if now in line.waiting else []
             if requests:
@@ -235,6 +237,11 @@ def _refuse_non_finite(solver: BlockSolver, product: Product) -> None:
             expected="finite second derivatives at the checkpoint's weights",
             fix="--dtype float64, or look for overflow in the model's activations",
         )
+
+
+def longest_first(solvers: Sequence[BlockSolver]) -> list[BlockSolver]:
+    """Order solvers by how much work is left, falling: products to come, times the parameters of each."""
+    return sorted(solvers, key=lambda solver: solver.planned_matvecs() * solver.size, reverse=True)
 
 
 def widest_first(solvers: Sequence[BlockSolver]) -> list[BlockSolver]:

@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,8 +11,9 @@ from oracles import DenseOperator, network_like
 from small_matrices import solver_for
 
 from hessent.curvature.operator import Product
+from hessent.eigensolver import scheduler
 from hessent.eigensolver.block_solver import BlockSolver
-from hessent.eigensolver.scheduler import run_solvers, widest_first
+from hessent.eigensolver.scheduler import longest_first, run_solvers, widest_first
 from hessent.errors import NonFiniteError
 
 
@@ -66,6 +67,43 @@ def test_the_widest_block_goes_on_first_until_it_has_published():
     assert turns <= len(served.refined[told:])
     assert all(solver.spectrum.converged for solver in solvers)
     assert [solver.width for solver in solvers] == [0.0, 0.0, 0.0]
+
+
+class OneBehind(Executor):
+    """Finishes what it was given when it is given the next, or when somebody would wait for it."""
+
+    def __init__(self):
+        self.left = []
+
+    def submit(self, work, /, *arguments):
+        future = Future()
+        self.finish()
+        self.left.append((future, work, arguments))
+        return future
+
+    def finish(self):
+        while self.left:
+            future, work, arguments = self.left.pop()
+            future.set_result(work(*arguments))
+
+
+def test_the_block_with_most_left_to_do_fills_the_time_of_anothers_step(monkeypatch):
+    workers = OneBehind()
+    monkeypatch.setattr(scheduler, "wait", lambda *futures, **options: workers.finish())
+    served = Engine(
+        small=DenseOperator(network_like(100, seed=1)),
+        large=DenseOperator(network_like(400, seed=1)),
+        middle=DenseOperator(network_like(200, seed=1)),
+    )
+    solvers = served.solvers(rtol=0.02)
+    assert longest_first(solvers)[0].name == "large"
+    assert served.run(solvers, BlockSolver.first_look, workers=workers)
+    start = len(served.passes)
+    widest = widest_first(solvers)[0].name
+    assert served.run(solvers, BlockSolver.finish, workers=workers)
+    first, second, *_ = (block for served_now in served.passes[start:] for block in served_now)
+    left = [name for name in ("large", "middle", "small") if name != widest]
+    assert [first, second] == [widest, left[0]]
 
 
 def test_together_every_pass_serves_all_that_are_not_finished():
