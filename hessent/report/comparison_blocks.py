@@ -177,6 +177,8 @@ def _notes(comparison: Comparison) -> list[str]:
         f"Of {shown:,} intervals about {shown / _ONE_IN:,.0f} exclude the truth by chance.",
         "distance: Jensen–Shannon, 0 to 1, of a block in both runs; floor: what other probes alone make of it.",
     ]
+    if any(math.isinf(evidence_of(found, comparison).ratio) for found in comparison.differences):
+        notes[0] += " A difference without ± is exact; such blocks (evidence —) come first."
     for name, _, found in heterogeneities(comparison):
         pairs = np.triu_indices(len(found.names), 1)
         far = int(np.argmax(found.distances[pairs]))
