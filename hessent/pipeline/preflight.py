@@ -96,7 +96,10 @@ def _planned(measurement: Measurement, block: Block) -> PlannedBlock:
     items = measurement.engine.group_items
     groups = 0 if items is None else len(items)
     itemsize = torch.finfo(measurement.problem.dtype).bits // 8
-    if solver.exact:
+    if measurement.direct.takes(block):
+        columns, groups = 0, 0
+        vectors = PlannedVectors(measurement.direct.matrix_bytes(block), 0, 0)
+    elif solver.exact:
         columns = min(COLUMNS_AT_ONCE, block.size)
         room = measurement.settings_for(block).basis_memory
         vectors = PlannedVectors(_matrix_bytes(block.size, groups, room), 0, 0)
