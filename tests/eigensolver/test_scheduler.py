@@ -91,9 +91,9 @@ def test_the_block_with_most_left_to_do_fills_the_time_of_anothers_step(monkeypa
     workers = OneBehind()
     monkeypatch.setattr(scheduler, "wait", lambda *futures, **options: workers.finish())
     served = Engine(
-        small=DenseOperator(network_like(100, seed=1)),
+        small=DenseOperator(network_like(200, seed=1)),
         large=DenseOperator(network_like(400, seed=1)),
-        middle=DenseOperator(network_like(200, seed=1)),
+        middle=DenseOperator(network_like(300, seed=1)),
     )
     solvers = served.solvers(rtol=0.02)
     assert longest_first(solvers)[0].name == "large"
