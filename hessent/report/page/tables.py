@@ -108,12 +108,12 @@ def _data(cell: Cell, kind: CellKind) -> dict[str, str | None]:
         if own is None and len(known) == 2:
             known = [(known[0] + known[1]) / 2]
         return {"data_value": _written(known[0]) if known else None, "data_low": ends[0], "data_high": ends[1]}
-    if isinstance(cell, int | float) and not isinstance(cell, bool):
+    if isinstance(cell, int) and not isinstance(cell, bool):
+        return {"data_value": str(cell)}
+    if isinstance(cell, float):
         return {"data_value": _written(cell)}
     return {}
 
 
 def _written(number: float | None) -> str | None:
-    if isinstance(number, int):
-        return str(number)
     return None if number is None or not math.isfinite(number) else f"{number:.{_DIGITS}g}"
