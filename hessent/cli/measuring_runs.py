@@ -22,10 +22,11 @@ def measurer(asked: Asked) -> Callable[[Sequence[Finding]], None]:
         from hessent.pipeline.run_spectra import State
         from hessent.pipeline.spectrum_run import run_spectrum
 
+        # All of them first: what makes no sense is said before anything is begun.
+        requests = [asked.request(f.checkpoint, f.kind.curvature, f.kind.preconditioner) for f in findings]
         with RunDisplay(len(findings)) as display:
-            for done, finding in enumerate(findings):
+            for done, (finding, request) in enumerate(zip(findings, requests, strict=True)):
                 display.begin(finding.label, finding.why)
-                request = asked.request(finding.checkpoint, finding.kind.curvature, finding.kind.preconditioner)
                 outcome = run_spectrum(request, display, force=finding.state is State.STALE)
                 if display.should_stop():
                     raise _interruption(done + outcome.spectrum.complete, len(findings), display.stop.by_user)

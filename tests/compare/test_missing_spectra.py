@@ -206,6 +206,12 @@ def test_the_fingerprint_is_that_of_the_loaded_tensors(tmp_path, dtype):
         assert fingerprint(one) == expected
 
 
+def test_an_option_out_of_range_is_refused_before_anything_is_measured(runs, capfd):
+    assert compare("--samples", "0") == 2
+    assert capfd.readouterr().err.startswith("error: ")
+    assert not written(runs)
+
+
 def test_the_edge_of_stability_stands_beside_the_largest_eigenvalue(measured, capfd):
     assert compare("--json") == 0
     document = json.loads(capfd.readouterr().out)
