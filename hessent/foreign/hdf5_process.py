@@ -30,10 +30,10 @@ Answer = TypeVar("Answer")
 CHILD = Path(__file__).with_name("hdf5_child.py")
 SECONDS = 3.0  # of computing, which any file may take, and a large one without a sign of progress
 MEMORY = 256 * 2**20  # bytes beside what the arrays take
-BUSY = 10  # seconds on the clock for one of computing, where others want the processor too
+BUSY = 40  # seconds on the clock for one of computing, where others want the processor too
 _SECONDS_PER_BYTE = 2.5e-7  # on the clock; slower than any disk that data are kept on
 _MOST_HEADER_BYTES = 24 * 2**20
-_SECONDS_TO_END = 2.0  # for a child whose output has ended
+_SECONDS_TO_END = 30.0  # on the clock, for a child whose output has ended
 
 
 class UnreadableError(ValueError):
