@@ -18,6 +18,7 @@ from hessent.spectra.model import (
     Spectrum,
     TensorProbe,
 )
+from hessent.spectra.split import BlockSplit
 
 
 def exact_block(name="layer1.0.bn1", size=64, seed=0, scale=1.0):
@@ -209,6 +210,18 @@ def resnet_blocks():
                 lanczos_block(name, size=36_864 << (index // 12), seed=index, scale=scale, converged=index % 5 != 0)
             )
     return (*blocks, lanczos_block("full", size=11_173_962, seed=99, scale=30.0, num_outliers=20))
+
+
+def split_blocks():
+    """A block formed whole, one of which nothing is left, and one of 12 vectors."""
+    generator = np.random.default_rng(2)
+    rows = np.abs(generator.normal(size=(12, 7)))
+    rows[:, 6] = generator.uniform(-1, 1, 12)
+    return (
+        BlockSplit("conv1", 432, True, 1e-9, np.array([[3.0, 4.0, -1.0, 2.0, 1.5, 0.5, -0.25]])),
+        BlockSplit("bn1", 16, False, 1e-6, rows * [1, 1, 1e-9, 1, 1, 1e-7, 1]),
+        BlockSplit("full", 2_000, False, 1e-9, rows),
+    )
 
 
 def spectrum(blocks=None, **changes):

@@ -87,6 +87,24 @@ Precondition = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Split = Annotated[
+    bool,
+    typer.Option(
+        "--split",
+        help="Of hessian: beside it its Gauss-Newton part and the rest, trace and norm of each, by block.",
+        rich_help_panel=_BLOCKS,
+    ),
+]
+SplitProbes = Annotated[
+    int | None,
+    _option(
+        "--split-probes",
+        panel=_BLOCKS,
+        metavar="N",
+        help="Random vectors per block for --split, two products each; blocks of up to 4 N parameters are exact. "
+        "Default: 12.",
+    ),
+]
 Samples = Annotated[
     int | None,
     _option(

@@ -33,6 +33,8 @@ def command(
     probes: given.Probes = None,
     steps: given.Steps = None,
     max_matvecs: given.MaxMatvecs = None,
+    split: given.Split = False,
+    split_probes: given.SplitProbes = None,
     max_time: given.MaxTime = None,
     seed: given.Seed = None,
     device: given.Device = None,
@@ -60,6 +62,7 @@ def command(
     from hessent.pipeline.accuracy import Accuracy
     from hessent.pipeline.parts import Part
     from hessent.pipeline.request import SpectrumRequest
+    from hessent.pipeline.residual_split import DEFAULT_PROBES
 
     chosen = choose_format(output_format, as_json)
     selection = choose_selection(None, None, None, 1.0, every_measure=chosen is OutputFormat.CSV)
@@ -97,6 +100,7 @@ def command(
         fisher_samples=fisher_samples,
         kfac_approx=kfac_approx,
         precondition=precondition,
+        split_probes=DEFAULT_PROBES if split and split_probes is None else split_probes,
     )
     if dry_run:
         print_preflight(request, chosen)

@@ -21,6 +21,7 @@ from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.request import KFAC, SpectrumRequest
+from hessent.pipeline.residual_split import split_matvecs
 from hessent.pipeline.spectrum_run import measurement_for
 from hessent.pipeline.vector_places import PlannedVectors, bytes_of_all_steps
 from hessent.report.preflight import ExpectedMemory, PlannedBlock, Preflight, size_text
@@ -60,6 +61,9 @@ def preflight(request: SpectrumRequest, observer: Observer) -> Preflight:
     if measurement.engine.division.note is not None:
         observer.noted(measurement.engine.division.note)
         notes = (*notes, measurement.engine.division.note)
+    if measurement.split_probes is not None:
+        took = sum(_split_matvecs(measurement, block) for block in measurement.blocks)
+        notes = (*notes, f"{took:,} of the products are for --split, with the Hessian and its Gauss-Newton part")
     measurement.choose_engine()
     blocks = tuple(_planned(measurement, block) for block in measurement.blocks)
     seconds = sum(
@@ -92,7 +96,7 @@ def _planned(measurement: Measurement, block: Block) -> PlannedBlock:
     """How one block would be treated: method, products, bytes of its vectors and of the groups of a product."""
     solver = measurement.solver_for(block)
     method = "exact" if solver.exact else "hutch++" if measurement.settings.only_trace else "lanczos"
-    matvecs = solver.planned_matvecs() + PRODUCTS_PER_BLOCK
+    matvecs = solver.planned_matvecs() + PRODUCTS_PER_BLOCK + _split_matvecs(measurement, block)
     items = measurement.engine.group_items
     groups = 0 if items is None else len(items)
     itemsize = torch.finfo(measurement.problem.dtype).bits // 8
@@ -116,6 +120,12 @@ def _planned(measurement: Measurement, block: Block) -> PlannedBlock:
         host_bytes=vectors.host,
         file_bytes=vectors.file,
     )
+
+
+def _split_matvecs(measurement: Measurement, block: Block) -> int:
+    """Products for the split of one block; 0 where none is asked for."""
+    probes = measurement.split_probes
+    return 0 if probes is None else split_matvecs(block.size, probes)
 
 
 def _matrix_bytes(size: int, groups: int, room: int) -> int:

@@ -24,6 +24,7 @@ HESSIAN = "hessian"
 KFAC = "kfac"
 CURVATURES = (HESSIAN, "ggn", "fisher", "empirical-fisher", KFAC)
 PLAIN, ADAM = "none", "adam"  # preconditioning; else it names a file
+LEAST_SPLIT_PROBES = 3  # fewer have intervals that say nothing
 LARGEST_SEED = 2**63 - 1  # what torch, numpy and a spectrum file can all hold
 
 
@@ -69,6 +70,8 @@ class SpectrumRequest:
         Of `kfac`: `expand` or `reduce`; None leaves it to the loss.
     precondition : str
         `none`, `adam`, or a safetensors file: in which metric the matrix is seen.
+    split_probes : int or None
+        Of `hessian`: random vectors per block that split it into Gauss-Newton part and rest; None for no split.
     """
 
     checkpoint: str
@@ -95,6 +98,7 @@ class SpectrumRequest:
     fisher_samples: int | None = None
     kfac_approx: str | None = None
     precondition: str = PLAIN
+    split_probes: int | None = None
 
     def __post_init__(self) -> None:
         """Check every value at once.
@@ -113,6 +117,7 @@ class SpectrumRequest:
                 ("max-time", self.max_time, 0),
                 ("rtol", self.rtol, 0),
                 ("fisher-samples", self.fisher_samples, 1),
+                ("split-probes", self.split_probes, LEAST_SPLIT_PROBES),
             )
             if value is not None and not value >= least
         ]
@@ -128,6 +133,8 @@ class SpectrumRequest:
             problems.append(f"--kfac-approx {self.kfac_approx}: is of --curvature kfac alone")
         if self.precondition != PLAIN and self.curvature == KFAC:
             problems.append(f"--precondition {self.precondition}: cannot be had of --curvature {KFAC}")
+        if self.split_probes is not None and self.curvature != HESSIAN:
+            problems.append(f"--split: is of --curvature {HESSIAN} alone, which it splits")
         problems += self.accuracy.problems()
         if self.dtype is not None and self.dtype not in DTYPES:
             problems.append(f"--dtype {self.dtype}: must be one of {', '.join(DTYPES)}")

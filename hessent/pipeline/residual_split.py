@@ -24,7 +24,6 @@ from hessent.pipeline.observer import Observer
 from hessent.spectra.split import MOMENTS, BlockSplit
 
 DEFAULT_PROBES = 12
-LEAST_PROBES = 3  # two have an interval, but none that says anything
 _EXACT_OVER = 4  # a block is formed whole where that takes no more than so many times the products of its probes
 _COLUMNS_AT_ONCE = 64
 _VECTORS = 5  # v, Hv, Gv and what products are summed in, at a time
@@ -151,7 +150,8 @@ def _columns(blocks: Sequence[Block], probes: int, seed: int) -> Iterator[Column
     """Yield every vector of every block, or runs of unit vectors of those that are formed whole."""
     for block in blocks:
         if is_whole(block.size, probes):
-            yield from ((block, part.T) for part in torch.eye(block.size, dtype=torch.float64).split(_COLUMNS_AT_ONCE))
+            units = torch.eye(block.size, dtype=torch.float64)
+            yield from ((block, part.T) for part in torch.split(units, _COLUMNS_AT_ONCE))
             continue
         for index in range(probes):
             yield block, gaussian_vectors(block.size, 1, seed=seed, key=f"{block.name}/split", first=index).T

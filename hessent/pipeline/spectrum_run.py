@@ -20,6 +20,7 @@ from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.recorder import Recorder
 from hessent.pipeline.request import KFAC, PLAIN, SpectrumRequest
+from hessent.pipeline.target_file import refuse_folder, refuse_link
 from hessent.pipeline.units import SettledOtherwiseError
 from hessent.pipeline.vector_places import overflow_for
 from hessent.pipeline.versions import library_versions
@@ -76,9 +77,9 @@ def run_spectrum(request: SpectrumRequest, observer: Observer, *, force: bool = 
     """
     if request.curvature == KFAC:
         refuse_options_of_products(request)
-    _refuse_folder(request.output)
+    refuse_folder(request.output)
     if request.out is None:
-        _refuse_link(request.output)
+        refuse_link(request.output)
     for _ in range(_ATTEMPTS):
         try:
             return _run(request, observer, force=force)
@@ -173,6 +174,7 @@ def _settings(request: SpectrumRequest, prepared: Prepared) -> dict[str, Any]:
         "dtype": str(prepared.problem.dtype).removeprefix("torch."),
         **prepared.problem.curvature.as_settings(),
         **({} if prepared.problem.metric is None else prepared.problem.metric.as_settings()),
+        **({} if request.split_probes is None else {"split_probes": request.split_probes}),
     }
 
 
@@ -253,33 +255,6 @@ def _existing(target: Path) -> Spectrum | None:
         ) from error
 
 
-def _refuse_folder(target: Path) -> None:
-    if os.path.isdir(target):
-        raise UsageError("is a folder", where=str(target), expected="the name of a file", fix="-o FILE.spectrum.h5")
-    if not os.path.isdir(target.parent):
-        raise UsageError(
-            f"the folder '{target.parent}' does not exist", where=str(target), fix=f"mkdir -p '{target.parent}'"
-        )
-
-
-def _refuse_link(target: Path) -> None:
-    """Refuse to write through a link that nobody named: it may have come with a downloaded checkpoint.
-
-    Raises
-    ------
-    UsageError
-        If the file beside the checkpoint is a link that leads out of its folder.
-    """
-    leads_to = os.path.realpath(target)
-    if os.path.islink(target) and os.path.dirname(leads_to) != os.path.realpath(target.parent):
-        raise UsageError(
-            f"is a link that leads out of its folder, to '{leads_to}'",
-            where=str(target),
-            expected="no link where the result is written without --out",
-            fix=f"-o '{target}' if that is meant",
-        )
-
-
 def measurement_for(request: SpectrumRequest, prepared: Prepared) -> Measurement:
     """Return the measurement a request stands for; the loss has been evaluated, nothing else.
 
@@ -299,5 +274,6 @@ def measurement_for(request: SpectrumRequest, prepared: Prepared) -> Measurement
         engine=request.engine or "auto",
         verify=request.verify,
         part=request.part,
+        split_probes=request.split_probes,
         overflow=overflow_for(prepared.problem.device, request.output),
     )

@@ -39,6 +39,7 @@ from hessent.report.numbers import at_most, format_estimate, format_number
 from hessent.report.population import population_table
 from hessent.report.selection import MeasuredBlock, Selection, SpectrumEntry, select_blocks
 from hessent.report.settings import shown_settings
+from hessent.report.split_table import split_table
 from hessent.report.tables import Cell, Column, Flag, Table, without_empty_columns
 from hessent.spectra.merging import part_of
 from hessent.spectra.model import Spectrum
@@ -63,8 +64,8 @@ def summary_tables(entry: SpectrumEntry, selection: Selection) -> list[Table]:
     Returns
     -------
     list of Table
-        The summary, and where groups of the data were kept, the values of the population; see the module's
-        docstring for the columns.
+        The summary; where groups of the data were kept, the values of the population; where the Hessian was
+        split, its parts. See the module's docstring for the columns.
 
     Raises
     ------
@@ -82,7 +83,8 @@ def summary_tables(entry: SpectrumEntry, selection: Selection) -> list[Table]:
     if all(_has_only_trace(measured) for measured in chosen):
         summary = without_empty_columns(summary)
     population = population_table(chosen, selection, entry.spectrum.data)
-    return [summary] if population is None else [summary, population]
+    others = population, split_table(entry.spectrum.split, [measured.block.name for measured in chosen])
+    return [summary, *(table for table in others if table is not None)]
 
 
 def _columns(selection: Selection) -> tuple[Column, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hessent.measures.registry import tau
 from hessent.report.selection import MeasuredBlock, Selection, SpectrumEntry, select_blocks
+from hessent.report.split_table import split_object
 
 SCHEMA = "hessent.summary/1"
 
@@ -58,6 +59,9 @@ def _spectrum_object(entry: SpectrumEntry, selection: Selection) -> dict[str, An
     if selection.alpha != 1.0:
         document["alpha"] = selection.alpha if math.isfinite(selection.alpha) else "inf"
     document["blocks"] = [_block_object(entry, m, selection.alpha) for m in select_blocks(entry, selection)]
+    if spectrum.split:
+        shown = {block["name"] for block in document["blocks"]}
+        document["split"] = [split_object(block) for block in spectrum.split if block.name in shown]
     return document
 
 

@@ -12,6 +12,7 @@ HARMLESS = frozenset(
     {"batch_size", "device", "engine", "engine_why", "graphs_kept", "graph_bytes", "threads", "max_time"}
 )
 _UNSAID: Mapping[str, Any] = {"precondition": "none", "normalization": "trace"}  # in files that do not say
+SPLIT_PROBES = "split_probes"  # says what else is in the file, and changes nothing of the spectra
 
 
 def harmful(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,7 +23,8 @@ def harmful(settings: Mapping[str, Any]) -> dict[str, Any]:
     settings : mapping
         `Spectrum.settings`.
     """
-    return {**_UNSAID, **{name: value for name, value in settings.items() if name not in HARMLESS}}
+    changing = settings.keys() - HARMLESS - {SPLIT_PROBES}
+    return {**_UNSAID, **{name: value for name, value in settings.items() if name in changing}}
 
 
 def held(spectrum: Spectrum) -> dict[str, Any]:
@@ -35,6 +37,7 @@ def held(spectrum: Spectrum) -> dict[str, Any]:
         "data": spectrum.data.sha256,
         "loss": spectrum.loss.name,
         "seed": spectrum.seed,
+        "split-probes": spectrum.settings.get(SPLIT_PROBES),
         **{name.replace("_", "-"): value for name, value in harmful(spectrum.settings).items()},
     }
 
