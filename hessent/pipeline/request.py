@@ -153,7 +153,7 @@ class SpectrumRequest:
             return self.precondition
         stem = os.path.basename(self.precondition).removesuffix(".safetensors")
         word = re.sub(r"[^A-Za-z0-9_]+", "-", stem)[:40].strip("-")
-        return f"file-{word}" if word in ("", PLAIN, ADAM) else word
+        return f"file-{word}".rstrip("-") if word in ("", PLAIN, ADAM) else word
 
     @property
     def output(self) -> Path:
