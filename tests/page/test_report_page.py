@@ -98,6 +98,8 @@ def test_a_page_is_well_formed_and_asks_for_nothing(here, words):
     assert headings.count(1) == 1
     assert all(below - above <= 1 for above, below in itertools.pairwise(headings))
     assert all(table.caption for table in parsed.tables)
+    # A mark that is defined to be drawn elsewhere is not drawn where it is defined: at the corner.
+    assert not re.search(r'<path d="M0 [^"]{1,12}"', re.sub("<defs>.*?</defs>", "", page, flags=re.DOTALL))
     labels = [own.get("aria-label") for tag, own in parsed.attributes if tag == "svg"]
     assert labels
     assert all(labels)

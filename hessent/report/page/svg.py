@@ -133,9 +133,9 @@ class _Panel:
     def children(self, node: ElementTree.Element) -> Iterator[Markup]:
         """Yield what a node holds, without the groups around it and without definitions."""
         for child in node:
-            if child.get("id") in self.names:
-                continue  # a definition; it stands at the beginning
-            if child.tag in (_SVG + "g", _SVG + "defs") and not child.get("clip-path"):
+            if child.tag == _SVG + "defs" or child.get("id") in self.names:
+                continue  # what of it is used stands at the beginning
+            if child.tag == _SVG + "g" and not child.get("clip-path"):
                 yield from self.children(child)
             else:
                 yield self.node(child)
