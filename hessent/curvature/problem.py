@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -229,19 +229,23 @@ class Problem:
         other.curvature, other.loss = curvature, curvature.loss(self.loss)
         return other.with_batches(self.batches)
 
-    def with_metric(self, metric: Metric | None) -> Problem:
+    def with_metric(self, metric: Metric | Mapping[str, Tensor] | None) -> Problem:
         """Return the same problem (parameters shared) with its matrix seen through a metric.
 
         Parameters
         ----------
-        metric : Metric or None
-            Of all parameters; None is Euclid's.
+        metric : Metric, mapping of str to Tensor, or None
+            The positive diagonal P by parameter: the matrix becomes P^{-1/2} C P^{-1/2}.  None is Euclid's.
 
         Raises
         ------
         UsageError
-            If it lacks a parameter or has another shape.
+            If it lacks a parameter, has another shape, or an entry is not a positive number.
         """
+        if isinstance(metric, Mapping):
+            metric = Metric.of_diagonal(
+                "diagonal", "P^-1/2 C P^-1/2 with a given diagonal P", metric, "the diagonal"
+            )
         other = copy.copy(self)
         other.metric = None if metric is None else metric.fitted_to(self.parameters)
         return other

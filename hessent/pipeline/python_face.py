@@ -102,8 +102,9 @@ def spectrum(
     Parameters
     ----------
     problem : Problem
-        Model, loss and data.  The error of the data subset is told from contiguous runs of the samples, in the
-        order in which `batches` gives them: shuffle data that is sorted (by class, by source) once beforehand.
+        Model, loss and data; `problem.with_metric(P)` for P^{-1/2} C P^{-1/2}.  The error of the data subset is
+        told from contiguous runs of the samples, in the order in which `batches` gives them: shuffle data that is
+        sorted (by class, by source) once beforehand.
     curvature : str
         `hessian`, `ggn`, `fisher` or `empirical-fisher`: `hessent.curvature.matrices.kinds` defines them.
     fisher_samples : int, optional
@@ -171,6 +172,7 @@ def spectrum(
         "full": full,
         **accuracy.as_settings(),
         **matrix.as_settings(),
+        **({} if problem.metric is None else problem.metric.as_settings()),
         "max_time": max_time,
         "verify": verify,
     }

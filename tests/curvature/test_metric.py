@@ -9,6 +9,7 @@ import torch
 from cases import cases, dense_hessian, seeded
 from torch import Tensor, nn
 
+import hessent
 from hessent.curvature.adam_metric import AdamState, untouched
 from hessent.curvature.blocks import resolve_blocks
 from hessent.curvature.engine import HessianEngine
@@ -105,6 +106,15 @@ def test_a_metric_goes_along_with_other_data_and_stays_off_the_problem_it_was_gi
     assert seen.with_batches(CASE.batches(*SINGLE)).metric is seen.metric
     assert seen.with_metric(None).metric is None
     assert check_derivative(seen, torch.Generator().manual_seed(0)) < 1e-6
+
+
+def test_from_python_a_diagonal_is_enough():
+    plain = Problem(seeded(CASE.model), CASE.loss, CASE.batches(*RAGGED), dtype=torch.float64)
+    measured = hessent.spectrum(plain.with_metric(diagonal()), blocks="full")
+    expected = torch.linalg.eigvalsh(in_metric(hessian_of()))
+    found = torch.from_numpy(measured.blocks[-1].eigenvalues)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * float(expected[-1]))
+    assert measured.settings["precondition"] == "diagonal"
 
 
 def test_entries_that_are_not_positive_are_counted_by_tensor():

@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -21,6 +22,7 @@ from hessent.arch.registry import build
 from hessent.data.registry import open_dataset
 from hessent.data.stream import BatchStream
 from hessent.pipeline.request import SpectrumRequest
+from hessent.report.schema import load_schema
 from hessent.spectra.hdf5_reader import load
 from hessent.training.plan import TrainingRequest
 from hessent.training.trainer import train
@@ -209,4 +211,5 @@ def test_k_fac_is_not_preconditioned(refusal, checkpoint):
 def test_json_says_what_the_matrix_is(run, checkpoint):
     words = ("--precondition", "adam", "--json", *QUICK)
     document = json.loads(run(checkpoint, *words).stdout)
-    assert document["spectra"][0].get("precondition", "adam") == "adam"
+    jsonschema.validate(document, load_schema("hessent.summary/1"))
+    assert document["spectra"][0]["precondition"] == "adam"
