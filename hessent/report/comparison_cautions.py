@@ -13,6 +13,7 @@ from hessent.report.comparison_rows import AT_THE_MARK, ComparedRun, Row
 from hessent.spectra.made_otherwise import harmful
 
 # They follow from the checkpoint, or from what is shown beside them.
+_DEFINITION = "curvature_definition"  # of the matrix: another one has another
 _OF_THE_CHECKPOINT = {"precondition_sha256", "precondition_definition"}
 _MOST_SHOWN = 4
 
@@ -100,7 +101,7 @@ def _of_pair(
     if own.spectrum is not None and reference.spectrum is not None:
         mine, theirs = harmful(own.spectrum.settings), harmful(reference.spectrum.settings)
         # What one kind of matrix alone has as a setting differs on purpose, too.
-        keys = mine.keys() & theirs.keys() if on_purpose else mine.keys() | theirs.keys()
+        keys = (mine.keys() & theirs.keys()) - {_DEFINITION} if on_purpose else mine.keys() | theirs.keys()
         texts += _of_settings(name, mine, first, theirs, sorted(keys - _OF_THE_CHECKPOINT))
     cautions = [Caution(text, True) for text in texts]
     shares = own.progress, reference.progress

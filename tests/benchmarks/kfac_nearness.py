@@ -3,8 +3,8 @@
     python tests/benchmarks/kfac_nearness.py      # minutes on one core
 
 A layer's exact block is had from the gradients of all samples' outputs, in float64.  Printed are medians over
-layers: error over norm (Frobenius), abs(ln of the trace ratio), abs(difference of entropy gaps), abs(ln of the λ_max ratio)
-and the Jensen–Shannon distance of the spectra.
+layers: error over norm (Frobenius), abs(ln of the trace ratio), abs(difference of entropy gaps), abs(ln of the
+λ_max ratio) and the Jensen–Shannon distance of the spectra.
 """
 
 from __future__ import annotations

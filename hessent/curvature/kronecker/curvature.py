@@ -1,6 +1,6 @@
 """K-FAC among the curvatures: what it approximates, and how positions that share a weight are treated by default.
 
-Measured against exact Gauss-Newton blocks, layer by layer (medians; `tests/benchmarks/kfac_nearness.py` prints them):
+Measured against exact Gauss-Newton blocks (medians over layers; `tests/benchmarks/kfac_nearness.py` prints them):
 
     expand | reduce              gap, nats       distance        trace, ln       Frobenius norm
     CNN on digits, trained       1.08 | 0.32     0.39 | 0.21     0.06 | 1.07     0.80 | 0.89
