@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,10 +17,10 @@ from hessent.curvature.problem import Problem
 from hessent.curvature.selfcheck import PRODUCTS_PER_BLOCK, OperatorCheck, require_sound
 from hessent.eigensolver.block_solver import BlockSolver
 from hessent.eigensolver.overflow import Overflow
-from hessent.eigensolver.settings import SolverSettings, is_exact, joint_probes
-from hessent.pipeline.accuracy import Accuracy, refuse_large_exact, sampled_fraction
+from hessent.eigensolver.settings import joint_probes
+from hessent.pipeline.accuracy import Accuracy, sampled_fraction
+from hessent.pipeline.block_solvers import BlockSolvers
 from hessent.pipeline.block_work import BlockWork
-from hessent.pipeline.direct_blocks import DirectBlocks
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.operator_facts import find_out, from_facts
 from hessent.pipeline.parts import Part, part_facts
@@ -29,7 +28,6 @@ from hessent.pipeline.residual_split import planned_split
 from hessent.pipeline.served_products import ServedProducts, spare_thread
 from hessent.pipeline.settled import Settled
 from hessent.pipeline.units import Units
-from hessent.pipeline.vector_places import PlannedVectors, SpillNotes, planned_vectors
 from hessent.pipeline.versions import library_versions
 from hessent.spectra.model import BlockSpectrum, CheckpointInfo, DataInfo, LossInfo, Spectrum, TensorProbe
 from hessent.spectra.split import BlockSplit
@@ -75,6 +73,8 @@ class Measurement:
         Whether every block was worked on to its end.
     products : ServedProducts
         Where solvers get their products from.
+    solvers : BlockSolvers
+        Where solvers come from.
     """
 
     def __init__(
@@ -107,21 +107,19 @@ class Measurement:
         self.split_probes = split_probes
         self.split: tuple[BlockSplit, ...] = ()
         problem.measure_loss()
-        self.sampled_fraction = sampled_fraction(problem.num_samples, accuracy.population)
         self.engine = HessianEngine(problem, memory=graph_memory, engine=engine, num_groups=accuracy.num_groups)
-        self.direct = DirectBlocks(
-            problem, self.engine.division, self.settings, sampled_fraction=self.sampled_fraction
-        )
-        refuse_large_exact([block for block in self.blocks if not self.direct.takes(block)], self.settings)
         self.whole = Block(FULL, tuple(problem.parameters), problem.num_params)
         self.products = ServedProducts(self.engine)
         self.part = part
         self.units = Units()
         self._work: BlockWork | None = None
-        self._spills = SpillNotes(
-            {block.name: self.planned_vectors(block) for block in self.blocks if not self._is_exact(block)},
-            self.settings.overflow.folder,
-            lambda note: self.engine.notify(note),
+        self.solvers = BlockSolvers(
+            problem,
+            self.blocks,
+            self.settings,
+            self.engine,
+            sampled_fraction=sampled_fraction(problem.num_samples, accuracy.population),
+            unfinished=lambda: [block for block in self.blocks if block.name not in self.units.finished],
         )
 
     def run(
@@ -211,7 +209,7 @@ class Measurement:
         self.check, self.tensor_probe, self.split = from_facts(facts)
         if self.verify:
             require_sound(self.check, self.problem.dtype)
-        self.direct.should_stop = should_stop
+        self.solvers.direct.should_stop = should_stop
         names = None if self.part is None else self.part.share(self.planned_matvecs())
         self._work = BlockWork(
             {self.solver_for(block): block for block in self.blocks if names is None or block.name in names},
@@ -265,51 +263,9 @@ class Measurement:
             "graph_bytes": self.engine.graph_bytes,
             "device": self.problem.device.type,
             "dtype": str(self.problem.dtype).removeprefix("torch."),
+            **({} if self.problem.metric is None else self.problem.metric.as_settings()),
         }
 
     def solver_for(self, block: Block) -> BlockSolver:
         """Return a new solver of one of the blocks, with what the check found out about its products."""
-        direct = self.direct.takes(block)
-        return BlockSolver(
-            block.name,
-            block.parameters,
-            block.size,
-            self.settings_for(block),
-            dtype=self.problem.dtype,
-            device=self.problem.device,
-            noise=self.check.noise.get(block.name, 0.0),
-            noise_floor=self.check.noise_floor.get(block.name, 0.0),
-            spent=PRODUCTS_PER_BLOCK,
-            group_items=self.engine.group_items,
-            sampled_fraction=self.sampled_fraction,
-            semidefinite=self.problem.curvature.semidefinite,
-            formed=partial(self.direct.spectrum, block, wanted=self._unfinished) if direct else None,
-        )
-
-    def settings_for(self, block: Block) -> SolverSettings:
-        """Settings of one block; of one that is sampled, with what it may take of the room for vectors."""
-        if self._is_exact(block):
-            return self.settings
-        share = self._share(block)
-        spilled = partial(self._spills.spilled, block.name)
-        return replace(share, overflow=replace(share.overflow, spilled=spilled))
-
-    def planned_vectors(self, block: Block) -> PlannedVectors:
-        """Return where the vectors of a sampled block go, as far as products are planned."""
-        itemsize = self.problem.dtype.itemsize
-        return planned_vectors(self._share(block), block.size, itemsize, PRODUCTS_PER_BLOCK)
-
-    def _unfinished(self) -> list[Block]:
-        return [block for block in self.blocks if block.name not in self.units.finished]
-
-    def _is_exact(self, block: Block) -> bool:
-        return self.direct.takes(block) or is_exact(self.settings, block.size, PRODUCTS_PER_BLOCK)
-
-    def _share(self, block: Block) -> SolverSettings:
-        """Blocks that are sampled keep their vectors at the same time, each in its share of the room for them."""
-        part, whole = block.size, sum(other.size for other in self.blocks if not self._is_exact(other))
-        return replace(
-            self.settings,
-            basis_memory=self.settings.basis_memory * part // whole,
-            overflow=self.settings.overflow.share(part, whole),
-        )
+        return self.solvers.solver_for(block, self.check)

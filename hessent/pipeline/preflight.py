@@ -20,7 +20,7 @@ from hessent.errors import UsageError
 from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
-from hessent.pipeline.request import KFAC, SpectrumRequest
+from hessent.pipeline.request import DIAGONAL, KFAC, SpectrumRequest
 from hessent.pipeline.residual_split import split_matvecs
 from hessent.pipeline.spectrum_run import measurement_for
 from hessent.pipeline.vector_places import PlannedVectors, bytes_of_all_steps
@@ -64,6 +64,8 @@ def preflight(request: SpectrumRequest, observer: Observer) -> Preflight:
     if measurement.split_probes is not None:
         took = sum(_split_matvecs(measurement, block) for block in measurement.blocks)
         notes = (*notes, f"{took:,} of the products are for --split, with the Hessian and its Gauss-Newton part")
+    if request.normalization == DIAGONAL:
+        notes = (*notes, "the diagonal comes first: a backward pass per sample and output, or up to 16,384 in all")
     measurement.choose_engine()
     blocks = tuple(_planned(measurement, block) for block in measurement.blocks)
     seconds = sum(
@@ -100,16 +102,16 @@ def _planned(measurement: Measurement, block: Block) -> PlannedBlock:
     items = measurement.engine.group_items
     groups = 0 if items is None else len(items)
     itemsize = torch.finfo(measurement.problem.dtype).bits // 8
-    if measurement.direct.takes(block):
+    if measurement.solvers.direct.takes(block):
         columns, groups = 0, 0
-        vectors = PlannedVectors(measurement.direct.matrix_bytes(block), 0, 0)
+        vectors = PlannedVectors(measurement.solvers.direct.matrix_bytes(block), 0, 0)
     elif solver.exact:
         columns = min(COLUMNS_AT_ONCE, block.size)
-        room = measurement.settings_for(block).basis_memory
+        room = measurement.solvers.settings_for(block).basis_memory
         vectors = PlannedVectors(_matrix_bytes(block.size, groups, room), 0, 0)
     else:
         columns = joint_probes(measurement.settings, block.size, PRODUCTS_PER_BLOCK)
-        vectors = measurement.planned_vectors(block)
+        vectors = measurement.solvers.planned_vectors(block)
     return PlannedBlock(
         block.name,
         block.size,
