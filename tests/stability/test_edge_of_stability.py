@@ -1,6 +1,6 @@
 """Full-batch training ends at the edge of stability, and hessent sees it there from the checkpoints of `train`.
 
-Cohen et al. (2021, 2022): gradient descent settles where λ_max(H) is about 2/η, Adam where that of P^-1/2 H P^-1/2 is
+Cohen et al. (2021, 2022): gradient descent settles where λ_max(H) is about 2/η, Adam where λ_max(P^-½ H P^-½) is
 about (2 + 2β₁)/((1 − β₁) η), 38/η for β₁ = 0.9.  Nothing in training or measuring knows of these numbers.
 """
 
@@ -51,8 +51,12 @@ def test_the_largest_eigenvalue_stays_at_the_limit(tmp_path, capsys, optimizer, 
         shares[step] = found["value"] / limit
     assert all(0.9 < share < 1.1 for share in shares.values()), shares
 
-    table = command(capsys, "compare", out, out, "--no-measure", "--format", "csv")
-    assert "limit" in table
+    compared = json.loads(command(capsys, "compare", out, out, "--no-measure", "--json"))
+    told = [checkpoint["stability"] for checkpoint in compared["runs"][0]["checkpoints"]]
+    assert [found["limit"] for found in told] == pytest.approx([limit] * 4)
+    assert [found["lambda_max_over_limit"]["full"]["value"] for found in told] == pytest.approx(
+        list(shares.values())
+    )
     picture = tmp_path / "run.svg"
     command(capsys, "plot", *files, "--kind", "run", "-m", "lambda_max", "-o", picture)
     assert formula.partition(" = ")[0] in Path(picture).read_text(encoding="utf-8")
