@@ -87,6 +87,16 @@ Precondition = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Normalization = Annotated[
+    str,
+    typer.Option(
+        "--normalization",
+        metavar="KIND",
+        help="trace: the matrix C as it is; diagonal: D^-1/2 C D^-1/2 with D its diagonal, of ggn, fisher and "
+        "empirical-fisher.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Split = Annotated[
     bool,
     typer.Option(

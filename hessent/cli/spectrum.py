@@ -21,6 +21,7 @@ def command(
     fisher_samples: given.FisherSamples = None,
     kfac_approx: given.KfacApprox = None,
     precondition: given.Precondition = "none",
+    normalization: given.Normalization = "trace",
     data_error: given.DataError = True,
     data_groups: given.DataGroups = 4,
     population: given.Population = None,
@@ -100,6 +101,7 @@ def command(
         fisher_samples=fisher_samples,
         kfac_approx=kfac_approx,
         precondition=precondition,
+        normalization=normalization,
         split_probes=DEFAULT_PROBES if split and split_probes is None else split_probes,
     )
     if dry_run:

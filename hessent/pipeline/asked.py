@@ -47,12 +47,13 @@ class Asked:
             Listing all values that are out of range.
         """
         from hessent.pipeline.accuracy import Accuracy
-        from hessent.pipeline.request import KFAC, SpectrumRequest
+        from hessent.pipeline.request import DIAGONAL, KFAC, PLAIN, TRACE, SpectrumRequest
 
         return SpectrumRequest(
             checkpoint=checkpoint,
             curvature=curvature,
-            precondition=precondition,
+            precondition=PLAIN if precondition == DIAGONAL else precondition,
+            normalization=DIAGONAL if precondition == DIAGONAL else TRACE,
             arch=self.arch,
             data=self.data,
             samples=self.samples,

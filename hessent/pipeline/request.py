@@ -24,6 +24,8 @@ HESSIAN = "hessian"
 KFAC = "kfac"
 CURVATURES = (HESSIAN, "ggn", "fisher", "empirical-fisher", KFAC)
 PLAIN, ADAM = "none", "adam"  # preconditioning; else it names a file
+TRACE, DIAGONAL = NORMALIZATIONS = ("trace", "diagonal")
+WITH_DIAGONAL = ("ggn", "fisher", "empirical-fisher")  # matrices whose diagonal is positive and can be had
 LEAST_SPLIT_PROBES = 3  # fewer have intervals that say nothing
 LARGEST_SEED = 2**63 - 1  # what torch, numpy and a spectrum file can all hold
 
@@ -72,6 +74,8 @@ class SpectrumRequest:
         `none`, `adam`, or a safetensors file: in which metric the matrix is seen.
     split_probes : int or None
         Of `hessian`: random vectors per block that split it into Gauss-Newton part and rest; None for no split.
+    normalization : str
+        `trace`: the matrix as it is, whose measures are scaled by its trace; `diagonal`: D^-1/2 C D^-1/2.
     """
 
     checkpoint: str
@@ -99,6 +103,7 @@ class SpectrumRequest:
     kfac_approx: str | None = None
     precondition: str = PLAIN
     split_probes: int | None = None
+    normalization: str = TRACE
 
     def __post_init__(self) -> None:
         """Check every value at once.
@@ -135,11 +140,31 @@ class SpectrumRequest:
             problems.append(f"--precondition {self.precondition}: cannot be had of --curvature {KFAC}")
         if self.split_probes is not None and self.curvature != HESSIAN:
             problems.append(f"--split: is of --curvature {HESSIAN} alone, which it splits")
+        problems += self._problems_of_normalization()
         problems += self.accuracy.problems()
         if self.dtype is not None and self.dtype not in DTYPES:
             problems.append(f"--dtype {self.dtype}: must be one of {', '.join(DTYPES)}")
         if problems:
             raise UsageError("some options are out of range", problems=problems)
+
+    def _problems_of_normalization(self) -> list[str]:
+        asked = f"--normalization {self.normalization}"
+        if self.normalization not in NORMALIZATIONS:
+            return [f"{asked}: must be one of {', '.join(NORMALIZATIONS)}"]
+        if self.normalization == TRACE:
+            return []
+        found = []
+        if self.curvature == HESSIAN:
+            found.append(
+                f"{asked}: the Hessian's diagonal has both signs; of --curvature {', '.join(WITH_DIAGONAL)}"
+            )
+        elif self.curvature not in WITH_DIAGONAL:
+            found.append(f"{asked}: is of --curvature {', '.join(WITH_DIAGONAL)} alone")
+        if self.precondition != PLAIN:
+            found.append(f"--precondition {self.precondition}: changes nothing of {asked}, leave one of them out")
+        if self.fisher_samples is not None:
+            found.append(f"--fisher-samples {self.fisher_samples}: {asked} takes the exact expectation")
+        return found
 
     @property
     def matrix(self) -> str:
@@ -148,12 +173,14 @@ class SpectrumRequest:
 
     @property
     def metric(self) -> str:
-        """The metric as it stands in files: ``none``, ``adam``, or the name of a file without its ending."""
+        """The metric as it stands in names: ``none``, ``adam``, ``diagonal``, or a file's without its ending."""
+        if self.normalization == DIAGONAL:
+            return DIAGONAL
         if self.precondition in (PLAIN, ADAM):
             return self.precondition
         stem = os.path.basename(self.precondition).removesuffix(".safetensors")
         word = re.sub(r"[^A-Za-z0-9_]+", "-", stem)[:40].strip("-")
-        return f"file-{word}".rstrip("-") if word in ("", PLAIN, ADAM) else word
+        return f"file-{word}".rstrip("-") if word in ("", PLAIN, ADAM, DIAGONAL) else word
 
     @property
     def output(self) -> Path:

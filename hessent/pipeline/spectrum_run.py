@@ -19,8 +19,9 @@ from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.recorder import Recorder
-from hessent.pipeline.request import KFAC, PLAIN, SpectrumRequest
+from hessent.pipeline.request import DIAGONAL, KFAC, PLAIN, TRACE, SpectrumRequest
 from hessent.pipeline.target_file import refuse_folder, refuse_link
+from hessent.pipeline.unit_diagonal import with_unit_diagonal
 from hessent.pipeline.units import SettledOtherwiseError
 from hessent.pipeline.vector_places import overflow_for
 from hessent.pipeline.versions import library_versions
@@ -106,6 +107,8 @@ def _run(request: SpectrumRequest, observer: Observer, *, force: bool) -> Outcom
             return existing
     if request.curvature == KFAC:
         return Outcome(measure_kronecker(request, prepared, observer), target, computed=True)
+    if request.normalization == DIAGONAL:
+        prepared = with_unit_diagonal(prepared, observer)
     measurement = measurement_for(request, prepared)
     recorder = Recorder(
         observer, lambda: measurement.spectrum(prepared.checkpoint, prepared.data, settings), target
@@ -174,6 +177,7 @@ def _settings(request: SpectrumRequest, prepared: Prepared) -> dict[str, Any]:
         "dtype": str(prepared.problem.dtype).removeprefix("torch."),
         **prepared.problem.curvature.as_settings(),
         **({} if prepared.problem.metric is None else prepared.problem.metric.as_settings()),
+        **({} if request.normalization == TRACE else {"normalization": request.normalization}),
         **({} if request.split_probes is None else {"split_probes": request.split_probes}),
     }
 
@@ -202,6 +206,7 @@ def _asked(prepared: Prepared, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a finished measurement must have been made with, to be taken for the one asked for."""
     return {
         "precondition": PLAIN,
+        "normalization": TRACE,
         "checkpoint": prepared.checkpoint.sha256,
         "arch": prepared.checkpoint.arch,
         "arch options": _as_stored(prepared.checkpoint.arch_options),

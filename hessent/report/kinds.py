@@ -10,12 +10,14 @@ from hessent.report.checks.judged_spectrum import JudgedSpectrum
 from hessent.spectra.model import Spectrum
 
 HESSIAN = "hessian"
-PLAIN, ADAM = "none", "adam"
+PLAIN, ADAM, DIAGONAL = "none", "adam", "diagonal"
 
 
 def matrix_in_words(spectrum: Spectrum) -> str:
     """Return the curvature, and the metric in which it was measured where that is not the parameters' own."""
-    metric = str(spectrum.settings.get("precondition", PLAIN))
+    metric = _metric_of(spectrum)
+    if metric == DIAGONAL:
+        return f"{spectrum.curvature}, unit diagonal"
     if metric == PLAIN:
         return spectrum.curvature
     return f"{spectrum.curvature} in " + ("Adam's metric" if metric == ADAM else f"the metric of {metric}")
@@ -30,7 +32,7 @@ class Kind:
     curvature : str
         ``hessian``, ``ggn``, ``fisher``, …
     preconditioner : str
-        ``none``, or by what it is multiplied from both sides: ``adam``.
+        ``none``, or by what it is multiplied from both sides: ``adam``, its own ``diagonal``.
     """
 
     curvature: str = HESSIAN
@@ -40,7 +42,7 @@ class Kind:
     def named(cls, name: str) -> Kind:
         """Return the kind that `name` stands for, as typed: ``ggn``, ``hessian-adam``, ``empirical-fisher``."""
         curvature, dash, preconditioner = name.rpartition("-")
-        return cls(curvature, preconditioner) if dash and preconditioner == ADAM else cls(name)
+        return cls(curvature, preconditioner) if dash and preconditioner in (ADAM, DIAGONAL) else cls(name)
 
     @property
     def name(self) -> str:
@@ -57,7 +59,12 @@ def kind_of(spectrum: JudgedSpectrum) -> Kind:
     """Return the kind of a spectrum; a JSON document does not tell of preconditioners."""
     if spectrum.spectrum is None:
         return Kind(spectrum.curvature)
-    return Kind(spectrum.curvature, str(spectrum.spectrum.settings.get("precondition", PLAIN)))
+    return Kind(spectrum.curvature, _metric_of(spectrum.spectrum))
+
+
+def _metric_of(spectrum: Spectrum) -> str:
+    settings = spectrum.settings
+    return DIAGONAL if settings.get("normalization") == DIAGONAL else str(settings.get("precondition", PLAIN))
 
 
 def kind_among(spectra: Sequence[JudgedSpectrum], where: str) -> Kind:

@@ -162,7 +162,22 @@ def _facts(spectrum: Spectrum, file: str) -> tuple[tuple[str, str], ...]:
     if definition is None:
         return facts
     kind = " · positive semidefinite" if all(block.semidefinite for block in spectrum.blocks) else ""
-    return (*facts, ("", f"{definition}{kind}"))
+    return (*facts, ("", f"{definition}{kind}"), *_diagonal(spectrum))
+
+
+def _diagonal(spectrum: Spectrum) -> list[tuple[str, str]]:
+    """How the diagonal was had in which a matrix is 1, and what is dead."""
+    found = spectrum.settings.get("unit_diagonal")
+    if not isinstance(found, dict):
+        return []
+    error, dead = found.get("error"), found.get("dead")
+    told = "exact"
+    if isinstance(error, float) and error > 0.0:
+        told = f"estimated, relative standard error {format_number(100 * error, 2)} %"
+    counts = [count for count in dead.values() if isinstance(count, int)] if isinstance(dead, dict) else []
+    if counts:
+        told += f" · {sum(counts):,} dead parameters, whose rows are zero; they count in n"
+    return [("diagonal", told)]
 
 
 def _notes(chosen: Sequence[MeasuredBlock], selection: Selection) -> list[str]:

@@ -13,6 +13,7 @@ HARMLESS = frozenset(
 )
 _UNSAID: Mapping[str, Any] = {"precondition": "none", "normalization": "trace"}  # in files that do not say
 SPLIT_PROBES = "split_probes"  # says what else is in the file, and changes nothing of the spectra
+UNIT_DIAGONAL = "unit_diagonal"  # says what was found, not what was asked for
 
 
 def harmful(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def harmful(settings: Mapping[str, Any]) -> dict[str, Any]:
     settings : mapping
         `Spectrum.settings`.
     """
-    changing = settings.keys() - HARMLESS - {SPLIT_PROBES}
+    changing = settings.keys() - HARMLESS - {SPLIT_PROBES, UNIT_DIAGONAL}
     return {**_UNSAID, **{name: value for name, value in settings.items() if name in changing}}
 
 
