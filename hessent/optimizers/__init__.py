@@ -1,0 +1,1 @@
+"""Optimizers: what their updates are made of, and those that torch lacks."""
