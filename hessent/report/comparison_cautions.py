@@ -12,8 +12,8 @@ from hessent.report.checks.judged_spectrum import JudgedSpectrum
 from hessent.report.comparison_rows import AT_THE_MARK, ComparedRun, Row
 from hessent.spectra.made_otherwise import harmful
 
-# They follow from the checkpoint, or from what is shown beside them.
 _DEFINITION = "curvature_definition"  # of the matrix: another one has another
+# They follow from the checkpoint, or from what is shown beside them.
 _OF_THE_CHECKPOINT = {"precondition_sha256", "precondition_definition"}
 _MOST_SHOWN = 4
 
