@@ -244,7 +244,7 @@ class Problem:
         """
         if isinstance(metric, Mapping):
             metric = Metric.of_diagonal(
-                "diagonal", "P^-1/2 C P^-1/2 with a given diagonal P", metric, "the diagonal"
+                "given", "P^-1/2 C P^-1/2 with a given diagonal P", metric, "the diagonal"
             )
         other = copy.copy(self)
         other.metric = None if metric is None else metric.fitted_to(self.parameters)

@@ -56,9 +56,9 @@ class Kind:
 
 
 def kind_of(spectrum: JudgedSpectrum) -> Kind:
-    """Return the kind of a spectrum; a JSON document does not tell of preconditioners."""
+    """Return the kind of a spectrum; a JSON document does not tell of normalizations."""
     if spectrum.spectrum is None:
-        return Kind(spectrum.curvature)
+        return Kind(spectrum.curvature, spectrum.precondition)
     return Kind(spectrum.curvature, _metric_of(spectrum.spectrum))
 
 

@@ -114,7 +114,7 @@ def test_from_python_a_diagonal_is_enough():
     expected = torch.linalg.eigvalsh(in_metric(hessian_of()))
     found = torch.from_numpy(measured.blocks[-1].eigenvalues)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * float(expected[-1]))
-    assert measured.settings["precondition"] == "diagonal"
+    assert measured.settings["precondition"] == "given"
 
 
 def test_entries_that_are_not_positive_are_counted_by_tensor():

@@ -213,3 +213,15 @@ def test_json_says_what_the_matrix_is(run, checkpoint):
     document = json.loads(run(checkpoint, *words).stdout)
     jsonschema.validate(document, load_schema("hessent.summary/1"))
     assert document["spectra"][0]["precondition"] == "adam"
+
+
+def test_a_gate_does_not_hold_a_preconditioned_matrix_against_another(checkpoint, capsys, tmp_path):
+    plain, adam = tmp_path / "plain.spectrum.h5", tmp_path / "adam.spectrum.h5"
+    assert main(["spectrum", str(checkpoint), *QUICK, "-o", str(plain)]) == 0
+    assert main(["spectrum", str(checkpoint), *QUICK, "-o", str(adam), "--precondition", "adam"]) == 0
+    rule = ("--baseline", str(tmp_path / "main.json"), "--max-increase", "trace=20%")
+    assert main(["check", str(adam), *rule, "--update-baseline"]) == 0
+    assert main(["check", str(adam), *rule]) == 0
+    capsys.readouterr()
+    assert main(["check", str(plain), *rule]) == 2
+    assert "the preconditioner is none, but adam in the baseline" in " ".join(capsys.readouterr().err.split())

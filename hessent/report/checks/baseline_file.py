@@ -41,6 +41,8 @@ def baseline_document(run: JudgedSpectrum) -> dict[str, Any]:
         "seed": run.seed,
         "complete": run.complete and run.part is None,
     }
+    if run.precondition != "none":
+        document["precondition"] = run.precondition
     if run.synthetic:
         document["data"]["synthetic"] = True
     document["blocks"] = [

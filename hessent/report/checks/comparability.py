@@ -37,7 +37,11 @@ class Comparison:
     def obstacles(self) -> list[str]:
         """Why no comparison means anything: sentences."""
         run, other = self._run, self._baseline
-        pairs = (("curvature", run.curvature, other.curvature), ("loss", run.loss, other.loss))
+        pairs = (
+            ("curvature", run.curvature, other.curvature),
+            ("preconditioner", run.precondition, other.precondition),
+            ("loss", run.loss, other.loss),
+        )
         return [
             f"the {name} is {mine}, but {theirs} in the baseline {other.file}"
             for name, mine, theirs in pairs

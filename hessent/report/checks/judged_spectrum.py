@@ -75,6 +75,8 @@ class JudgedSpectrum:
         "I of N" for one part of a split run.
     synthetic : bool
         Whether the data is made up.
+    precondition : str
+        By what the matrix is preconditioned: ``none``, ``adam``, or the name of a file.
     spectrum : Spectrum or None
         The coefficients, where they are at hand: paired differences need them.
     """
@@ -94,6 +96,7 @@ class JudgedSpectrum:
     complete: bool = True
     part: str | None = None
     synthetic: bool = False
+    precondition: str = "none"
     spectrum: Spectrum | None = field(default=None, repr=False)
 
 
@@ -126,6 +129,7 @@ def judged_entry(entry: SpectrumEntry) -> JudgedSpectrum:
         complete=spectrum.complete,
         part=part_of(spectrum),
         synthetic=spectrum.data.synthetic,
+        precondition=str(spectrum.settings.get("precondition", "none")),
         spectrum=spectrum,
     )
 
@@ -217,6 +221,7 @@ def _judged_object(entry: Members, where: str) -> JudgedSpectrum:
         progress=checkpoint.number("progress"),
         complete=entry.truth("complete"),
         synthetic="synthetic" in data,
+        precondition=entry.text("precondition") if "precondition" in entry else "none",
     )
 
 
