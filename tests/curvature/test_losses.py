@@ -308,3 +308,25 @@ def test_labels_are_not_drawn_from_a_normal_distribution():
     draws = torch.full((11, 5), 0.5)  # five draws per label: as many numbers as outputs, and yet not theirs
     with pytest.raises(UsageError, match="exact expectation"):
         resolve_loss("half-squared-error").forms.sampled_fisher(outputs, targets, torch.zeros_like(outputs), draws)
+
+
+@pytest.mark.parametrize("targets", [torch.tensor([0, 1, 2, 0]), torch.zeros(4, 2)])
+def test_a_function_that_fails_or_stretches_its_targets_is_refused(targets):
+    loss = resolve_loss("torch.nn:HuberLoss")
+    with pytest.raises(DataError, match=r"outputs \(4, 3\) and targets \(4"):
+        loss.check(torch.zeros(4, 3), targets, "--data x")
+    loss.check(torch.zeros(4, 3), torch.zeros(4, 3), "--data x")
+
+
+def test_a_function_with_a_mistake_of_its_own_is_named():
+    def broken(outputs, targets):
+        return outputs.no_such_thing
+
+    with pytest.raises(DataError, match="no_such_thing") as refused:
+        resolve_loss(broken).check(torch.zeros(2, 2), torch.zeros(2), "--data x")
+    assert "broken" in str(refused.value)
+
+
+def test_targets_that_would_be_stretched_to_a_square_are_refused():
+    with pytest.raises(DataError, match="target size"):
+        resolve_loss("torch.nn:HuberLoss").check(torch.zeros(3, 3), torch.zeros(3), "--data x")

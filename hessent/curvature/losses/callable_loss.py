@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
+from hessent.curvature.containers import shapes
 from hessent.curvature.losses.loss import Loss
-from hessent.errors import DataError, UsageError
+from hessent.errors import DataError, UsageError, memory_ran_out
 
 
 class CallableLoss(Loss):
@@ -41,14 +43,29 @@ class CallableLoss(Loss):
         return len(tensor) if tensor is not None and tensor.ndim > 0 else None
 
     def check(self, outputs: Any, targets: Any, where: str) -> None:
-        """Refuse a function that does not return one number.
+        """Refuse a function that fails, stretches targets to another shape, or does not return one number.
 
         Raises
         ------
+        DataError
+            If it cannot be called with the outputs and targets.
         UsageError
             If it returns something else than a scalar tensor.
         """
-        value = self._function(outputs, targets)
+        try:
+            with warnings.catch_warnings():
+                # torch's losses broadcast targets of another shape, and only warn: every number would be wrong.
+                warnings.filterwarnings("error", message="Using a target size")
+                value = self._function(outputs, targets)
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError, UserWarning) as error:
+            if memory_ran_out(error):
+                raise
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise DataError(
+                f"the loss fails with outputs {_shapes(outputs)} and targets {_shapes(targets)}: {first}",
+                where=f"{self.name}, {where}",
+                fix="--data with targets that fit the loss, or another --loss",
+            ) from error
         if not isinstance(value, Tensor) or value.numel() != 1 or value.ndim > 0:
             shape = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
             raise UsageError(
@@ -57,6 +74,11 @@ class CallableLoss(Loss):
                 expected="a scalar tensor, the mean over the micro-batch's samples",
                 fix="end it with .mean()",
             )
+
+
+def _shapes(value: Any) -> str:
+    found = [str(tuple(shape)) for shape in shapes(value)]
+    return ", ".join(found) or f"of type {type(value).__name__}"
 
 
 def _first_tensor(value: Any) -> Tensor | None:
