@@ -21,6 +21,7 @@ def command(
     weight_decay: given.WeightDecay = None,
     betas: given.Betas = None,
     epsilon: given.Epsilon = None,
+    tanh_scale: given.TanhScale = None,
     batch_size: given.BatchSize = "64",
     epochs: given.Epochs = None,
     steps: given.Steps = None,
@@ -45,6 +46,7 @@ def command(
     from hessent.cli.output import emit
     from hessent.cli.parsing import parse_options
     from hessent.cli.train_progress import TrainingDisplay
+    from hessent.optimizers.tanh_scales import parse_scales
     from hessent.pipeline.resources import choose_device
     from hessent.training.plan import TrainingRequest, resolve_loss_name
     from hessent.training.result import training_document, training_table
@@ -63,6 +65,7 @@ def command(
             "weight_decay": weight_decay,
             "betas": given.parse_betas(betas),
             "epsilon": epsilon,
+            "tanh_scale": None if tanh_scale is None else parse_scales(tanh_scale),
         },
         batch_size=given.parse_batch_size(batch_size),
         epochs=epochs,

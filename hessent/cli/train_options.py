@@ -66,11 +66,16 @@ LabelSmoothing = Annotated[
         "--label-smoothing", panel=_MODEL, metavar="SHARE", help="Of cross-entropy: mass spread over all classes."
     ),
 ]
-OptimizerName = Annotated[str, _option("--optimizer", panel=_STEPS, metavar="NAME", help="sgd, adam or adamw.")]
+OptimizerName = Annotated[
+    str, _option("--optimizer", panel=_STEPS, metavar="NAME", help="sgd, adam, adamw, lion or lion-tanh.")
+]
 LearningRate = Annotated[
     float | None,
     _option(
-        "--lr", panel=_STEPS, metavar="RATE", help="Highest learning rate. Default: sgd 0.1, adam and adamw 0.001."
+        "--lr",
+        panel=_STEPS,
+        metavar="RATE",
+        help="Highest learning rate. Default: sgd 0.1, adam and adamw 0.001, lion 0.0001.",
     ),
 ]
 Momentum = Annotated[
@@ -82,15 +87,26 @@ WeightDecay = Annotated[
         "--weight-decay",
         panel=_STEPS,
         metavar="RATE",
-        help="Inside the gradient for sgd and adam, beside it for adamw. Default: 0, adamw 0.01.",
+        help="Inside the gradient for sgd and adam, beside it for the others. Default: 0, adamw 0.01.",
     ),
 ]
 Betas = Annotated[
     str | None,
-    _option("--betas", panel=_STEPS, metavar="B1,B2", help="Of adam and adamw. Default: 0.9,0.999."),
+    _option(
+        "--betas", panel=_STEPS, metavar="B1,B2", help="Of adam, adamw and lion. Default: 0.9,0.999; lion 0.9,0.99."
+    ),
 ]
 Epsilon = Annotated[
     float | None, _option("--epsilon", panel=_STEPS, metavar="SIZE", help="Of adam and adamw. Default: 1e-8.")
+]
+TanhScale = Annotated[
+    str | None,
+    _option(
+        "--tanh-scale",
+        panel=_STEPS,
+        metavar="C|FILE",
+        help="Of lion-tanh, which takes tanh(C·U) for the sign: a number, or a file that `hessent lion` wrote.",
+    ),
 ]
 BatchSize = Annotated[
     str,

@@ -11,8 +11,8 @@ is left of X.  With q(t) = 1 − h₂((1 + t)/2) bits, where h₂ is the binary 
     by the sign    I(Y; sign X) = q(1 − 2Φ(−ρ)) = q(erf(ρ/√2)),
     by X itself    I(Y; X) = E[q(tanh(ρZ))],   Z ~ N(ρ, 1),
 
-the capacity of the symmetric channel and that of the Gaussian channel with two inputs.  As ρ → 0 they are ρ²/(π ln 2)
-and ρ²/(2 ln 2): the sign then keeps 2/π of the information.
+the capacity of the symmetric channel and that of the Gaussian channel with two inputs.  As ρ → 0 they are
+ρ²/(π ln 2) and ρ²/(2 ln 2): the sign then keeps 2/π of the information.
 
 The limits of the scale: μ/s² → ∞ makes tanh the sign, μ/s² → 0 makes it the LINEAR update (μ/s²)·x.  A summary of
 the source paper that is going round has them the wrong way ("if μ ≈ 0, sign and tanh converge").

@@ -1,9 +1,9 @@
 """Signal and noise of an optimizer's update over mini-batches, and what becomes of them under sign and tanh.
 
 The model of a tensor of n coordinates and B mini-batches: U_ib = Y_i μ + noise of variance s², Y_i = ±1; see
-`binary_channel`.  The mean M_i over mini-batches carries noise of its own: E[M_i²] = μ² + s²/B, and so |M_i| is too
-large on average, the more so the fewer mini-batches there are (at μ/s = 0.1 and B = 64 by a quarter and more).  Without
-bias are, with S = Σ_b U_b,
+`binary_channel`.  The mean M_i over mini-batches carries noise of its own: E[M_i²] = μ² + s²/B, and so |M_i| is
+too large on average, the more so the fewer mini-batches there are (at μ/s = 0.1 and B = 64 by a quarter and more).
+Without bias are, with S = Σ_b U_b,
 
     s² = (Σ_b |U_b|² − |S|²/B) / (n (B − 1)),
     μ² = (|S|² − Σ_b |U_b|²) / (n B (B − 1)) = mean of M_i² − s²/B = mean over pairs of different mini-batches of
@@ -20,8 +20,8 @@ Where the model holds no more:
     distance   largest difference of P(|U| ≤ x) from that of the two Gaussians; 0. It sees dead coordinates and
                unequal means
 
-`gaussian` is False where the whole interval of one of them lies beyond its limit below, True where all intervals lie
-within, and unknown else.
+`gaussian` is False where the whole interval of one of them lies beyond its limit below, True where all intervals
+lie within, and unknown else.
 
 Intervals are those of the choice of mini-batches: Student's t with the jackknife's standard error, leaving out one
 group of mini-batches at a time; on μ², s², μ²/s² and μ²/s⁴, and from there by monotone functions.
@@ -108,10 +108,8 @@ def update_signal(sums: UpdateSums) -> UpdateSignal:
     if noise <= _ROUNDING * abs(signal):
         reason = NO_UPDATE if signal <= 0.0 and noise <= 0.0 else NO_NOISE
         told = dict.fromkeys(MEASURES, Estimate.unknown(reason))
-        size = Estimate.exactly(math.sqrt(max(signal, 0.0)))
-        return UpdateSignal(
-            sums.name, sums.size, **{**told, "mu": size, "sigma": Estimate.exactly(0.0)}, gaussian=None
-        )
+        told |= {"mu": Estimate.exactly(_root(signal)), "sigma": Estimate.exactly(0.0)}
+        return UpdateSignal(sums.name, sums.size, **told, gaussian=None)
     table = np.array([_numbers(part) for part in (sums, *(sums.without(g) for g in range(len(sums.batches))))])
     mu2, s2, snr2, scale2, differs, skewness, kurtosis, distance = (
         _with_error(values, sums.batches) for values in table.T

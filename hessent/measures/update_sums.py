@@ -4,8 +4,8 @@ With U_b the update of mini-batch b (n coordinates), S_g = Σ_{b in g} U_b, and 
 
     gram       ⟨S_g, S_h⟩
     squares    Σ_{b in g} |U_b|²
-    third      Σ_i y_i h₃_i, h₃_i the unbiased third central moment of coordinate i within the group, y_i the sign of
-               its sum over the groups BEFORE: of the group's own mean it would correlate with h₃ where tails are heavy
+    third      Σ_i y_i h₃_i, h₃_i the unbiased third central moment of coordinate i within the group, y_i the sign
+               of its sum over the groups BEFORE: that of the group itself goes with h₃ where tails are heavy
     fourth     Σ_i h₄_i, the unbiased fourth central moment
     counts     coordinates and mini-batches by sign and size |U|, 16 bins to a factor of 2
 

@@ -1,13 +1,13 @@
 """Collecting a model's updates, mini-batch after mini-batch, into sums of fixed size.
 
-For each group of mini-batches every coordinate has its mean and its second to fourth central sums, by the updates of
-Welford and Pébay, in float64:  with δ = x − mean before the n-th value x, δ_n = δ/n and t = δ δ_n (n − 1),
+For each group of mini-batches every coordinate has its mean and its second to fourth central sums, by the updates
+of Welford and Pébay, in float64:  with δ = x − mean before the n-th value x, δ_n = δ/n and t = δ δ_n (n − 1),
 
     M₄ += t δ_n² (n² − 3n + 3) + 6 δ_n² M₂ − 4 δ_n M₃,    M₃ += t δ_n (n − 2) − 3 δ_n M₂,    M₂ += t.
 
-When a group is full they give the unbiased third and fourth central moments (`hessent.measures.update_sums`), and are
-begun anew; of the group its sum stays.  Memory: 8 · (groups + 4) bytes for each parameter, whatever the number of
-mini-batches.
+When a group is full they give the unbiased third and fourth central moments (`hessent.measures.update_sums`), and
+are begun anew; of the group its sum stays.  Memory: 8 · (groups + 4) bytes for each parameter, whatever the number
+of mini-batches.
 
 References
 ----------

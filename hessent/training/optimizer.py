@@ -3,6 +3,7 @@
     sgd     θ ← θ − η·m,  m ← μ·m + g + w·θ                              (momentum μ, weight decay w inside)
     adam    θ ← θ − η·m̂ / (√v̂ + ε), gradient g + w·θ                     (weight decay w inside the gradient)
     adamw   the same without w in the gradient, and θ ← θ − η·w·θ         (decoupled weight decay)
+    lion, lion-tanh   see `hessent.optimizers.lion`                       (decoupled weight decay)
 
 A setting that the chosen optimizer does not have is refused, never ignored.
 
@@ -21,15 +22,19 @@ import torch
 from torch import nn
 
 from hessent.errors import UsageError, suggest
+from hessent.optimizers.lion import Lion
+from hessent.optimizers.tanh_scales import groups
 
-Settings = Mapping[str, float | tuple[float, float]]
+Settings = Mapping[str, float | tuple[float, float] | None]
 
 # Each optimizer's settings and defaults: torch's own, but for momentum and the rate of SGD, which torch leaves at
-# plain gradient descent and 1e-3.
+# plain gradient descent and 1e-3.  Lion's are its authors'; the scale of tanh has none.
 DEFAULTS: Mapping[str, Settings] = {
     "sgd": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0},
     "adam": {"lr": 1e-3, "betas": (0.9, 0.999), "epsilon": 1e-8, "weight_decay": 0.0},
     "adamw": {"lr": 1e-3, "betas": (0.9, 0.999), "epsilon": 1e-8, "weight_decay": 0.01},
+    "lion": {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0},
+    "lion-tanh": {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0, "tanh_scale": None},
 }
 
 
@@ -39,9 +44,9 @@ def resolve_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     name : str
-        `sgd`, `adam` or `adamw`.
+        A key of `DEFAULTS`.
     given : mapping
-        `lr`, `momentum`, `weight_decay`, `betas`, `epsilon`; None stands for "not given".
+        `lr`, `momentum`, `weight_decay`, `betas`, `epsilon`, `tanh_scale`; None stands for "not given".
 
     Returns
     -------
@@ -60,6 +65,8 @@ def resolve_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     chosen = {key: value for key, value in given.items() if value is not None}
     problems = [f"{name} has no {option_of(key)}" for key in chosen if key not in defaults]
     problems += [problem for key, value in chosen.items() if key in defaults and (problem := _problem(key, value))]
+    if "tanh_scale" in defaults and "tanh_scale" not in chosen:
+        problems.append(f"{name} needs --tanh-scale: a number, or a file that hessent lion wrote")
     if problems:
         raise UsageError(
             "the optimizer cannot be set up like this",
@@ -78,6 +85,8 @@ def option_of(setting: str) -> str:
 def _problem(key: str, value: Any) -> str | None:
     if key == "lr":
         return None if 0 < value < float("inf") else f"--lr {value:g} is not above 0"
+    if key == "tanh_scale":
+        return None  # checked where it is read
     if key in ("weight_decay", "epsilon"):
         return None if 0 <= value < float("inf") else f"{option_of(key)} {value:g} is not at least 0"
     values = value if key == "betas" else (value,)
@@ -86,10 +95,21 @@ def _problem(key: str, value: Any) -> str | None:
 
 
 def build_optimizer(
-    name: str, settings: Mapping[str, Any], parameters: Iterable[nn.Parameter]
+    name: str, settings: Mapping[str, Any], named: Iterable[tuple[str, nn.Parameter]]
 ) -> torch.optim.Optimizer:
-    """Return the torch optimizer for settings that `resolve_settings` made."""
+    """Return the torch optimizer for settings that `resolve_settings` made; `named` are the network's parameters.
+
+    Raises
+    ------
+    UsageError
+        If scales of tanh do not fit the parameters.
+    """
     values = dict(settings)
+    if name == "lion-tanh":
+        return Lion(groups(values.pop("tanh_scale"), named), **values)
+    parameters = [parameter for _, parameter in named]
+    if name == "lion":
+        return Lion(parameters, **values)
     if name == "sgd":
         return torch.optim.SGD(parameters, **values)
     values["eps"] = values.pop("epsilon")

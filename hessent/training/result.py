@@ -172,4 +172,6 @@ def _facts(result: TrainingResult) -> tuple[tuple[str, str], ...]:
 def _shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_shown(item) for item in value)
+    if isinstance(value, dict):
+        return _shown(next(iter(value.values()))) if len(value) == 1 else f"of {len(value)} names"
     return f"{value:g}" if isinstance(value, float) else str(value)

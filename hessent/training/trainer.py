@@ -87,7 +87,7 @@ class _Run:
         self.request, self.plan, self.preparation = request, plan, preparation
         self.shared, self.observer = shared, observer
         self.model = preparation.built.model.train()
-        self.optimizer = build_optimizer(plan.optimizer, plan.settings, self.model.parameters())
+        self.optimizer = build_optimizer(plan.optimizer, plan.settings, self.model.named_parameters())
         self.order = SampleOrder(num_samples=len(preparation.train), batch_size=plan.batch_size, seed=request.seed)
         self.dtype = DTYPES[request.dtype]
 

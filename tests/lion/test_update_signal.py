@@ -1,4 +1,4 @@
-"""Signal and noise of synthetic updates whose truth is known; unbiasedness, coverage, and where the model breaks."""
+"""Signal and noise of synthetic updates whose truth is known: bias, coverage, and where the model breaks."""
 
 import math
 
@@ -52,10 +52,9 @@ def test_the_share_that_differs_is_counted():
 
 
 def test_few_batches_are_without_bias_too():
-    squares = [
-        update_signal(collected(two_gaussians(0.5, size=500, batches=16, seed=s))).snr.value for s in range(60)
-    ]
-    assert np.mean(squares) == pytest.approx(0.5, rel=0.02)
+    drawn = [two_gaussians(0.5, size=500, batches=16, seed=seed) for seed in range(60)]
+    found = [update_signal(collected(updates)).snr.value for updates in drawn]
+    assert np.mean(found) == pytest.approx(0.5, rel=0.02)
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():

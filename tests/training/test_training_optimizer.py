@@ -41,8 +41,10 @@ def test_an_unknown_optimizer_is_answered_with_the_nearest_one():
 @pytest.mark.parametrize("name", sorted(DEFAULTS))
 def test_every_setting_reaches_torch(name):
     given = {"lr": 0.03, "weight_decay": 0.2, "momentum": 0.7, "betas": (0.8, 0.95), "epsilon": 1e-5}
+    given["tanh_scale"] = {"*": 7.0}
     settings = resolve_settings(name, {key: given[key] for key in DEFAULTS[name]})
-    (group,) = build_optimizer(name, settings, [nn.Parameter(torch.ones(2))]).param_groups
+    (group,) = build_optimizer(name, settings, [("w", nn.Parameter(torch.ones(2)))]).param_groups
+    settings = {key: value["*"] if key == "tanh_scale" else value for key, value in settings.items()}
     translated = {("eps" if key == "epsilon" else key): value for key, value in settings.items()}
     assert {key: group[key] for key in translated} == translated
 
@@ -58,7 +60,7 @@ def test_one_step_of_each_optimizer_follows_its_formula():
     for name, value in expected.items():
         parameter = nn.Parameter(torch.tensor([start], dtype=torch.float64))
         settings = resolve_settings(name, {"lr": rate, "weight_decay": decay})
-        optimizer = build_optimizer(name, settings, [parameter])
+        optimizer = build_optimizer(name, settings, [("w", parameter)])
         parameter.grad = torch.tensor([gradient], dtype=torch.float64)
         optimizer.step()
         assert parameter.item() == pytest.approx(value, rel=1e-12)

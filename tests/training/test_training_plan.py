@@ -45,7 +45,8 @@ def test_one_percent_of_a_short_run_is_its_first_step():
         ({"schedule": "cosin"}, "--schedule"),
         ({"percents": (0, 101)}, "--checkpoints"),
         ({"percents": (float("nan"),)}, "--checkpoints"),
-        ({"optimizer": "lion"}, "--optimizer"),
+        ({"optimizer": "lionel"}, "--optimizer"),
+        ({"optimizer": "lion-tanh"}, "--tanh-scale"),
     ],
 )
 def test_a_number_without_sense_is_refused_by_the_name_of_its_option(changes, named):
