@@ -21,11 +21,12 @@ from hessent.curvature.problem import Problem
 from hessent.eigensolver.probes import gaussian_vectors
 from hessent.eigensolver.settings import SolverSettings
 from hessent.pipeline.observer import Observer
-from hessent.spectra.split import MOMENTS, BlockSplit
+from hessent.spectra.split import MOMENTS, BlockSplit, Float64Array
 
 DEFAULT_PROBES = 12
 _EXACT_OVER = 4  # a block is formed whole where that takes no more than so many times the products of its probes
 _COLUMNS_AT_ONCE = 64
+_ROUNDINGS = 2  # in the last place; where nothing is left, as in the layers of a ReLU net, ‖H − G‖ shows 1 to 2.5
 _VECTORS = 5  # v, Hv, Gv and what products are summed in, at a time
 
 Columns = tuple[Block, Tensor]
@@ -108,17 +109,22 @@ def split_hessian(
         for (block, V), HV, GV in zip(placed, *found, strict=True):
             rows[block.name].append(_moments(V, HV, GV).cpu())
             advanced(block.name, 2 * V.shape[1])
-    return tuple(
-        BlockSplit(
-            name=block.name,
-            size=block.size,
-            exact=is_whole(block.size, probes),
-            # Both products carry noise, of the same size and independent.
-            noise=math.sqrt(2 * block.size) * noise_floor.get(block.name, 0.0),
-            moments=_told(torch.cat(rows[block.name]), whole=is_whole(block.size, probes)),
-        )
-        for block in blocks
-    )
+    split = []
+    for block in blocks:
+        exact = is_whole(block.size, probes)
+        moments = _told(torch.cat(rows[block.name]), whole=exact)
+        noise = _noise(block, moments, noise_floor.get(block.name, 0.0), torch.finfo(problem.dtype).eps)
+        split.append(BlockSplit(block.name, block.size, exact, noise, moments))
+    return tuple(split)
+
+
+def _noise(block: Block, moments: Float64Array, floor: float, eps: float) -> float:
+    """Frobenius norm of what rounding adds to H − G: that of repeated products, or some units in the last place.
+
+    Repeated, products of one matrix have part of their rounding in common, which those of two matrices have not.
+    """
+    norms = np.sqrt(np.mean(moments[:, 3:5] ** 2, axis=0))
+    return max(math.sqrt(2 * block.size) * floor, _ROUNDINGS * eps * float(norms.max()))
 
 
 def as_facts(split: Sequence[BlockSplit]) -> list[dict[str, Any]]:
@@ -184,7 +190,7 @@ def _moments(V: Tensor, HV: Tensor, GV: Tensor) -> Tensor:
     return torch.stack([*traces, *norms, cosine.clamp(-1.0, 1.0)], dim=1)
 
 
-def _told(rows: Tensor, *, whole: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _told(rows: Tensor, *, whole: bool) -> Float64Array:
     """Return the rows as they are, or, of all columns of the matrices, one row of what belongs to the matrices."""
     if not whole:
         return rows.numpy()

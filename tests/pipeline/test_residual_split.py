@@ -84,9 +84,10 @@ def test_blocks_formed_whole_are_exact(name, memory):
         expected = truths(H[rows][:, rows], G[rows][:, rows])
         scale = float(H.norm())
         for measure, estimate in split_measures(found).items():
+            if estimate.value is None:
+                assert expected["norm_residual"] < 1e-13 * expected["norm_hessian"], block.name  # rounding alone
+                continue
             assert estimate.exact
-            if measure == "cosine" and expected["norm_residual"] < 1e-9 * scale:
-                continue  # of rounding alone
             assert estimate.value == pytest.approx(expected[measure], rel=1e-9, abs=1e-10 * scale), block.name
 
 
@@ -155,8 +156,10 @@ def test_of_a_linear_model_nothing_is_left():
             split = split_hessian(problem, blocks, probes=probes, seed=0, noise_floor={}, memory=2**30)
             for block in split:
                 found = split_measures(block)
-                assert found["norm_residual"].value <= 3e-6 * found["norm_hessian"].value
-                assert abs(found["trace_residual"].value) <= 3e-6 * found["trace_hessian"].value
+                assert found["norm_residual"].value is None
+                assert found["norm_residual"].high <= 1e-5 * found["norm_hessian"].value
+                assert found["trace_residual"].value is None
+                assert found["trace_hessian"].value == pytest.approx(found["trace_ggn"].value)
 
 
 def test_what_is_below_the_noise_is_not_told():
