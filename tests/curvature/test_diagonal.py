@@ -32,9 +32,11 @@ def test_the_diagonal_is_that_of_the_dense_matrix(name, curvature):
     assert metric.error == 0.0
     scales = flat(metric, problem)
     alive = scales > 0
-    assert torch.allclose(scales[alive] ** -2, expected[alive], rtol=1e-9)
+    assert torch.allclose(scales[alive] ** -2, expected[alive], rtol=1e-8, atol=0)
     assert bool((expected[~alive] <= 1e-20 * expected.max()).all())
     assert sum(metric.dead.values()) == int((~alive).sum())
+    if name.startswith("layernorm"):  # attention does not change with the bias of its keys, a third of 24
+        assert sum(metric.dead.values()) == 8
 
 
 @pytest.mark.parametrize("name", ["convolution+batchnorm", "mlp, mse"])
