@@ -78,10 +78,8 @@ def limit_of(spectrum: Spectrum) -> StabilityLimit | None:
     if spectrum.curvature != "hessian":
         return None
     checkpoint = spectrum.checkpoint
-    if spectrum.settings.get("normalization") == "diagonal":
-        return None  # steps do not know of that matrix
     rate = stated_rate(checkpoint.optimizer, checkpoint.step, checkpoint.total_steps)
-    return stability_limit(checkpoint.optimizer, rate, str(spectrum.settings.get("precondition", "none")))
+    return stability_limit(checkpoint.optimizer, rate, spectrum.preconditioner)
 
 
 def stability_limit(

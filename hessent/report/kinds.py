@@ -15,7 +15,7 @@ PLAIN, ADAM, DIAGONAL = "none", "adam", "diagonal"
 
 def matrix_in_words(spectrum: Spectrum) -> str:
     """Return the curvature, and the metric in which it was measured where that is not the parameters' own."""
-    metric = _metric_of(spectrum)
+    metric = spectrum.preconditioner
     if metric == DIAGONAL:
         return f"{spectrum.curvature}, unit diagonal"
     if metric == PLAIN:
@@ -56,15 +56,10 @@ class Kind:
 
 
 def kind_of(spectrum: JudgedSpectrum) -> Kind:
-    """Return the kind of a spectrum; a JSON document does not tell of normalizations."""
+    """Return the kind of a spectrum."""
     if spectrum.spectrum is None:
         return Kind(spectrum.curvature, spectrum.precondition)
-    return Kind(spectrum.curvature, _metric_of(spectrum.spectrum))
-
-
-def _metric_of(spectrum: Spectrum) -> str:
-    settings = spectrum.settings
-    return DIAGONAL if settings.get("normalization") == DIAGONAL else str(settings.get("precondition", PLAIN))
+    return Kind(spectrum.curvature, spectrum.spectrum.preconditioner)
 
 
 def kind_among(spectra: Sequence[JudgedSpectrum], where: str) -> Kind:

@@ -54,8 +54,8 @@ def _spectrum_object(entry: SpectrumEntry, selection: Selection) -> dict[str, An
         "seed": spectrum.seed,
         "complete": spectrum.complete,
     }
-    if "precondition" in spectrum.settings:
-        document["precondition"] = str(spectrum.settings["precondition"])
+    if spectrum.preconditioner != "none":
+        document["precondition"] = spectrum.preconditioner
     if data.synthetic:
         document["data"]["synthetic"] = True
     if selection.alpha != 1.0:

@@ -333,6 +333,13 @@ class Spectrum:
     tensor_probe: TensorProbe | None = None
     split: tuple[BlockSplit, ...] = ()
 
+    @property
+    def preconditioner(self) -> str:
+        """By what the matrix is multiplied from both sides: none, adam, its own diagonal, or the name of a file."""
+        if self.settings.get("normalization") == "diagonal":
+            return "diagonal"
+        return str(self.settings.get("precondition", "none"))
+
     def block(self, name: str) -> BlockSpectrum:
         """Return the block called `name`.
 

@@ -102,6 +102,8 @@ def test_what_cannot_be_is_refused(checkpoint, words, message, capfd):
 def test_compare_and_dry_run_know_of_it(checkpoint, capfd):
     assert main(["spectrum", checkpoint, "--curvature", "ggn", *QUICK, "--dry-run", "--json"]) == 0
     assert any("the diagonal comes first" in note for note in json.loads(capfd.readouterr().out)["notes"])
+    assert main(["spectrum", checkpoint, "--curvature", "ggn", *QUICK, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["spectra"][0]["precondition"] == "diagonal"
     for name in ("a", "b"):
         Path(name).mkdir()
         shutil.copy(checkpoint, name)

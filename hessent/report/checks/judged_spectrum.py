@@ -76,7 +76,7 @@ class JudgedSpectrum:
     synthetic : bool
         Whether the data is made up.
     precondition : str
-        By what the matrix is preconditioned: ``none``, ``adam``, or the name of a file.
+        By what the matrix is preconditioned: ``none``, ``adam``, its ``diagonal``, or a file.
     spectrum : Spectrum or None
         The coefficients, where they are at hand: paired differences need them.
     """
@@ -129,7 +129,7 @@ def judged_entry(entry: SpectrumEntry) -> JudgedSpectrum:
         complete=spectrum.complete,
         part=part_of(spectrum),
         synthetic=spectrum.data.synthetic,
-        precondition=str(spectrum.settings.get("precondition", "none")),
+        precondition=spectrum.preconditioner,
         spectrum=spectrum,
     )
 

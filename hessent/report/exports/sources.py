@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hessent.errors import SpectrumFileError
-from hessent.report.kinds import PLAIN, Kind
+from hessent.report.kinds import Kind
 from hessent.report.selection import SpectrumEntry
 from hessent.spectra.hdf5_reader import load_with_measures
 
@@ -48,7 +48,7 @@ class Source:
     def kind(self) -> Kind:
         """Which matrix it is of."""
         spectrum = self.entry.spectrum
-        return Kind(spectrum.curvature, str(spectrum.settings.get("precondition", PLAIN)))
+        return Kind(spectrum.curvature, spectrum.preconditioner)
 
 
 def read_sources(paths: Sequence[str]) -> list[Source]:

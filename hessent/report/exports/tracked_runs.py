@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from hessent import __version__
 from hessent.errors import UsageError
 from hessent.report.exports.sources import Source
-from hessent.report.kinds import PLAIN, Kind
+from hessent.report.kinds import Kind
 from hessent.report.names import printable
 from hessent.report.selection import MeasuredBlock, Selection, select_blocks
 from hessent.report.settings import shown_settings
@@ -213,7 +213,7 @@ def _facts(spectra: Sequence[Spectrum], selection: Selection) -> dict[str, str]:
             "arch_options": shown_settings(checkpoint.arch_options),
             "optimizer": shown_settings(checkpoint.optimizer),
             "curvature": spectrum.curvature,
-            "preconditioner": str(spectrum.settings.get("precondition", PLAIN)),
+            "preconditioner": spectrum.preconditioner,
             "loss": spectrum.loss.name,
             "data": data.name,
             "samples": str(data.samples),
