@@ -207,13 +207,17 @@ def _no_order(
     )
 
 
+class NoStateError(CheckpointError):
+    """There is no state of an optimizer with a checkpoint."""
+
+
 def _nowhere(checkpoint: Checkpoint, file: str) -> CheckpointError:
     looked = [shown(optimizer_state_path(file)) + " (hessent train)"]
     if os.path.basename(file) in TRAINER_FILES:
         looked.append(shown(os.path.join(os.path.dirname(file), TRAINER_FILE)) + " (Hugging Face's Trainer)")
     if file.endswith(TORCH_SUFFIXES):
         looked.append(f"{shown_list(INSIDE)} in {shown(file)} (Lightning, own loops)")
-    return CheckpointError(
+    return NoStateError(
         "there is no state of an optimizer with it"
         + (": before its first step an optimizer has none" if checkpoint.metadata.step == 0 else ""),
         where=checkpoint.path,

@@ -12,7 +12,21 @@ from typing import Annotated
 import typer
 
 from hessent import __version__
-from hessent.cli import archs, check, compare, data, export, inspect, merge, plot, report, spectrum, summary, train
+from hessent.cli import (
+    archs,
+    check,
+    compare,
+    data,
+    export,
+    inspect,
+    lion,
+    merge,
+    plot,
+    report,
+    spectrum,
+    summary,
+    train,
+)
 from hessent.cli.options import Debug, Quiet
 
 MEASURE = "Measure"
@@ -24,6 +38,7 @@ NOTHING_ASKED = 2  # the exit code of `hessent` alone, which prints the help pag
 # (name, function, panel of the help page); the order is the order of the help page.
 COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("spectrum", spectrum.command, MEASURE),
+    ("lion", lion.command, MEASURE),
     ("merge", merge.command, MEASURE),
     ("train", train.command, MEASURE),
     ("summary", summary.command, READ),

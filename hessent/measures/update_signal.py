@@ -24,7 +24,9 @@ Where the model holds no more:
 lie within, and unknown else.
 
 Intervals are those of the choice of mini-batches: Student's t with the jackknife's standard error, leaving out one
-group of mini-batches at a time; on μ², s², μ²/s² and μ²/s⁴, and from there by monotone functions.
+group of mini-batches at a time; on μ², s², μ²/s² and μ²/s⁴, and from there by monotone functions.  s², and the
+ratios where the signal is seen (the interval of μ² lies above 0), are taken by their logarithms: under heavy tails
+their errors are factors.
 
 References
 ----------
@@ -114,6 +116,10 @@ def update_signal(sums: UpdateSums) -> UpdateSignal:
     mu2, s2, snr2, scale2, differs, skewness, kurtosis, distance = (
         _with_error(values, sums.batches) for values in table.T
     )
+    s2 = _by_logarithm(table[:, 1], sums.batches) or s2
+    if mu2.low is not None and mu2.low > 0.0:
+        snr2 = _by_logarithm(table[:, 2], sums.batches) or snr2
+        scale2 = _by_logarithm(table[:, 3], sums.batches) or scale2
     snr = _mapped(snr2, _root)
     shape = (skewness, SKEWNESS_LIMIT), (kurtosis, KURTOSIS_LIMIT), (distance, DISTANCE_LIMIT)
     return UpdateSignal(
@@ -188,6 +194,16 @@ def _with_error(values: Float64Array, batches: NDArray[np.int64]) -> Estimate:
     half = jackknife(values, batches).half_width
     value = float(values[0])
     return Estimate(value, value - half, value + half)
+
+
+def _by_logarithm(values: Float64Array, batches: NDArray[np.int64]) -> Estimate | None:
+    if not bool((values > 0.0).all()):
+        return None
+    return _mapped(_with_error(np.log(values), batches), _exponential)
+
+
+def _exponential(logarithm: float) -> float:
+    return math.exp(min(max(logarithm, -700.0), 700.0))
 
 
 def _root(square: float) -> float:

@@ -49,6 +49,8 @@ class Prepared:
         As resolved.
     notes : tuple of str
         What was assumed, stripped or chosen: ready-made sentences.
+    weights : Weights
+        The checkpoint, and the model with its tensors in it.
     """
 
     problem: Problem
@@ -61,6 +63,7 @@ class Prepared:
     seed: int
     memory: int
     notes: tuple[str, ...]
+    weights: Weights
 
     @property
     def graph_memory(self) -> int:
@@ -122,6 +125,7 @@ def prepare(request: SpectrumRequest, settled: Settled | None = None) -> Prepare
         seed=choose.seed,
         memory=memory,
         notes=(*([f"settings from {config_file}"] if config else []), *weights.notes, *told),
+        weights=weights,
     )
 
 

@@ -1,0 +1,128 @@
+"""`hessent lion`: sign or tanh."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hessent.cli import measure_options as given
+from hessent.cli.options import OUTPUT, SHOWN, Debug, Format, Json, Quiet, choose_format
+
+_UPDATE = "Update"
+
+
+def command(
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A file, an index or a folder.")],
+    arch: given.Arch = None,
+    arch_option: given.ArchOption = None,
+    data: given.Data = None,
+    loss: given.Loss = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples",
+            metavar="N",
+            help="Samples that mini-batches are drawn from. Default: all, at most 16,384.",
+            show_default=False,
+            rich_help_panel="Model and data",
+        ),
+    ] = None,
+    batches: Annotated[
+        int,
+        typer.Option("--batches", metavar="B", help="Mini-batches drawn; at least 16.", rich_help_panel=_UPDATE),
+    ] = 128,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            metavar="N",
+            help="Samples of a mini-batch: noise depends on it. Default: that of the training, else 64.",
+            show_default=False,
+            rich_help_panel=_UPDATE,
+        ),
+    ] = None,
+    beta1: Annotated[
+        float | None,
+        typer.Option(
+            "--beta1",
+            metavar="B1",
+            help="Of U = B1·m + (1 − B1)·g. Default: that of the training with Lion, else 0.9.",
+            show_default=False,
+            rich_help_panel=_UPDATE,
+        ),
+    ] = None,
+    momentum: Annotated[
+        str,
+        typer.Option(
+            "--momentum",
+            metavar="M",
+            help="m: state (the optimizer's), gradient (the mean one over the samples), zero, or auto: state where "
+            "there is one, zero at step 0, else gradient.",
+            rich_help_panel=_UPDATE,
+        ),
+    ] = "auto",
+    seed: given.Seed = None,
+    device: given.Device = None,
+    dtype: given.Dtype = None,
+    memory: given.Memory = None,
+    sort: Annotated[
+        str,
+        typer.Option(
+            "--sort", metavar="KEY", help="Largest first: a key of the JSON, or model.", rich_help_panel=SHOWN
+        ),
+    ] = "differs",
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE.toml",
+            help="Write the scales, for `hessent train --optimizer lion-tanh --tanh-scale FILE.toml`.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    output_format: Format = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Ask of each tensor whether Lion should take the sign of its update, or tanh, and with which scale.
+
+    Signal and noise of the update over mini-batches, how often its sign is wrong, how much of the direction the
+    sign keeps, and where sign and tanh differ.
+    """
+    from hessent.cli.console import note, warn
+    from hessent.cli.lion_progress import LionDisplay
+    from hessent.cli.output import emit
+    from hessent.cli.parsing import parse_options, parse_size
+    from hessent.optimizers.tanh_scales import scales_text
+    from hessent.pipeline.lion_run import LionRequest, run_lion
+    from hessent.pipeline.request import SpectrumRequest
+    from hessent.report.lion_table import check_sort, lion_document, lion_table, scales_told
+    from hessent.storage.whole_file import write_whole
+
+    chosen = choose_format(output_format, as_json)
+    check_sort(sort)
+    model = SpectrumRequest(
+        checkpoint=checkpoint,
+        arch=arch,
+        arch_options=parse_options(arch_option or []),
+        data=data,
+        loss=loss,
+        samples=samples,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        memory=parse_size(memory),
+    )
+    request = LionRequest(model, batches, batch_size, beta1, momentum)
+    with LionDisplay() as display:
+        found = run_lion(request, display.noted, display.advanced)
+    if found.data.synthetic:
+        warn("the data is synthetic: these numbers say nothing about the trained model")
+    if out is not None:
+        write_whole(out, scales_text(found.scales(), scales_told(found)).encode())
+        note(f"{out}: written")
+    emit([lion_table(found, sort)], lion_document(found, sort), chosen)
