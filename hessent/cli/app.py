@@ -14,6 +14,7 @@ import typer
 from hessent import __version__
 from hessent.cli import (
     archs,
+    bound,
     check,
     compare,
     data,
@@ -38,6 +39,7 @@ NOTHING_ASKED = 2  # the exit code of `hessent` alone, which prints the help pag
 # (name, function, panel of the help page); the order is the order of the help page.
 COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("spectrum", spectrum.command, MEASURE),
+    ("bound", bound.command, MEASURE),
     ("lion", lion.command, MEASURE),
     ("merge", merge.command, MEASURE),
     ("train", train.command, MEASURE),

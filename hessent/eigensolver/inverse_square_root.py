@@ -28,6 +28,31 @@ _PART = 0.8  # of the steps, since which the change is told
 _CLOSED = 1e-12  # of the largest coefficient
 
 
+class FormedRoot:
+    """A matrix small enough to be formed, ready for draws that are exact up to rounding.
+
+    Parameters
+    ----------
+    operator : SymmetricOperator
+        H of the mean loss: multiplied with all unit vectors.
+    items : int
+        N.
+    """
+
+    def __init__(self, operator: SymmetricOperator, items: int) -> None:
+        eye = torch.eye(operator.size, dtype=operator.dtype, device=operator.device)
+        matrix = operator.matmat(eye).double()
+        self._values, self._vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+        self._items = items
+
+    def draws(self, starts: Tensor, s2: float) -> Tensor:
+        """Return f(H) z of every start, shape (n, k) float64."""
+        roots = (self._items * self._values.clamp_min(0.0) + 1.0 / s2).rsqrt()
+        rotated = self._vectors.T @ starts.to(self._vectors)
+        found: Tensor = self._vectors @ (roots[:, None] * rotated)
+        return found
+
+
 class PosteriorDraws:
     """Draws from the Gaussian, a few at a time, with any s².
 
@@ -80,7 +105,8 @@ class PosteriorDraws:
         weights = torch.as_tensor(self._coefficients(s2, self.num_steps), device=found.device)
         for vector, weight in zip(self._basis, weights, strict=False):
             found += vector * weight
-        return found * self._lengths
+        found *= self._lengths
+        return found
 
     def error(self, s2: float) -> float:
         """Return the largest relative change of a draw since four fifths of the steps; 0 where all is exact."""
