@@ -185,20 +185,13 @@ def _settings(request: SpectrumRequest, prepared: Prepared) -> dict[str, Any]:
 def _identity(request: SpectrumRequest, prepared: Prepared, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that a measurement must have in common with one that is to go on with it."""
     return {
-        "checkpoint": prepared.checkpoint.sha256,
-        "arch": prepared.checkpoint.arch,
-        "arch options": _as_stored(prepared.checkpoint.arch_options),
-        "data": prepared.data.sha256,
-        "loss": prepared.problem.loss.name,
-        "curvature": prepared.problem.curvature.name,
-        "seed": prepared.seed,
+        **_asked(prepared, settings),
         "device": prepared.problem.device.type,
         "engine": request.engine or "auto",
         "batch-size": request.batch_size,
         "memory": request.memory,
         "units": None if request.part is None else str(request.part),
         "versions": library_versions(),
-        **{name.replace("_", "-"): value for name, value in settings.items() if name not in HARMLESS},
     }
 
 

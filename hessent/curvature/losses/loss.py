@@ -58,3 +58,15 @@ class Loss(ABC):
         DataError
             With the value found, the range and what to do.
         """
+
+
+class SampleLoss(Loss):
+    """A loss whose items are samples, one target each."""
+
+    def count(self, outputs: Any, targets: Any) -> int:
+        """Return the number of samples."""
+        return self.count_targets(targets)
+
+    def count_targets(self, targets: Any) -> int:
+        """Return the number of samples."""
+        return len(targets)

@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from hessent.curvature.cross_entropy import summed_cross_entropy
-from hessent.curvature.losses.loss import Loss
+from hessent.curvature.losses.loss import Loss, SampleLoss
 from hessent.curvature.matrices.output_forms import OutputForms
 from hessent.curvature.matrices.softmax_forms import SoftmaxForms
 from hessent.curvature.target_checks import check_integers, check_labels, check_tensors, shapes_differ
 from hessent.errors import DataError, UsageError
 
 
-class CrossEntropy(Loss):
+class CrossEntropy(SampleLoss):
     """Cross-entropy of class labels: outputs (B, C) logits, targets (B,) integers 0 … C - 1."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -39,14 +39,6 @@ class CrossEntropy(Loss):
         """Return the same by torch's own operation."""
         smoothing = self.label_smoothing
         return functional.cross_entropy(outputs, targets, reduction="sum", label_smoothing=smoothing)
-
-    def count(self, outputs: Any, targets: Any) -> int:
-        """Return the number of samples."""
-        return self.count_targets(targets)
-
-    def count_targets(self, targets: Any) -> int:
-        """Return the number of samples."""
-        return len(targets)
 
     def check(self, outputs: Any, targets: Any, where: str) -> None:
         """Refuse anything but one integer label in 0 … C - 1 per row of logits.

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hessent.curvature.losses.loss import Loss
+from hessent.curvature.losses.loss import SampleLoss
 from hessent.curvature.matrices.gaussian_forms import GaussianForms
 from hessent.curvature.matrices.output_forms import OutputForms
 from hessent.curvature.target_checks import check_integers, check_labels, check_tensors, dtype_name, shapes_differ
 from hessent.errors import DataError
 
 
-class MeanSquaredError(Loss):
+class MeanSquaredError(SampleLoss):
     """Squared error: outputs (B, …) and targets of the same shape; (B,) also serves outputs (B, 1)."""
 
     def __init__(self, reduction: str = "mean") -> None:
@@ -36,14 +36,6 @@ class MeanSquaredError(Loss):
         """What one squared error counts."""
         return 1.0 / outputs.shape[1:].numel() if self.mean_over_outputs else 1.0
 
-    def count(self, outputs: Any, targets: Any) -> int:
-        """Return the number of samples."""
-        return self.count_targets(targets)
-
-    def count_targets(self, targets: Any) -> int:
-        """Return the number of samples."""
-        return len(targets)
-
     def check(self, outputs: Any, targets: Any, where: str) -> None:
         """Refuse targets of another shape (never broadcast) and class labels.
 
@@ -63,7 +55,7 @@ class MeanSquaredError(Loss):
             raise shapes_differ(self.name, outputs, targets, "outputs and targets of the same shape", where)
 
 
-class HalfSquaredError(Loss):
+class HalfSquaredError(SampleLoss):
     """½ Σ over a sample's outputs of its squared errors, as in the studies of gradient descent's edge of stability.
 
     Targets are numbers in the shape of the outputs, or class labels (B,) of outputs (B, C), which stand for their
@@ -86,14 +78,6 @@ class HalfSquaredError(Loss):
         """Return ½ Σ of all squared errors."""
         total: Tensor = (outputs - _as_rows(outputs, targets)).square().sum()
         return 0.5 * total
-
-    def count(self, outputs: Any, targets: Any) -> int:
-        """Return the number of samples."""
-        return self.count_targets(targets)
-
-    def count_targets(self, targets: Any) -> int:
-        """Return the number of samples."""
-        return len(targets)
 
     def check(self, outputs: Any, targets: Any, where: str) -> None:
         """Refuse targets of another shape (never broadcast), and labels beyond the outputs.
