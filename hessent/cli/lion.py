@@ -83,6 +83,16 @@ def command(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            help="Draw the updates and the two Gaussians: .png, .svg or .pdf; needs the extra `plot`.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     output_format: Format = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -100,11 +110,14 @@ def command(
     from hessent.optimizers.tanh_scales import scales_text
     from hessent.pipeline.lion_run import LionRequest, run_lion
     from hessent.pipeline.request import SpectrumRequest
+    from hessent.report.lion_picture import check_picture, write_picture
     from hessent.report.lion_table import check_sort, lion_document, lion_table, scales_told
     from hessent.storage.whole_file import write_whole
 
     chosen = choose_format(output_format, as_json)
     check_sort(sort)
+    if plot is not None:
+        check_picture(plot)
     model = SpectrumRequest(
         checkpoint=checkpoint,
         arch=arch,
@@ -125,4 +138,7 @@ def command(
     if out is not None:
         write_whole(out, scales_text(found.scales(), scales_told(found)).encode())
         note(f"{out}: written")
+    if plot is not None:
+        write_picture(found, sort, plot)
+        note(f"{plot}: written")
     emit([lion_table(found, sort)], lion_document(found, sort), chosen)
