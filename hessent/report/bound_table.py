@@ -58,21 +58,27 @@ def _facts(found: GibbsBound) -> tuple[tuple[str, str], ...]:
 
 def _rows(found: GibbsBound) -> list[tuple[Cell, ...]]:
     test = f"exact, of {found.test_samples:,} test samples" if found.test_samples else "no test split"
+    own_test = found.gibbs_test_01 if found.test_01 is None else Estimate.exactly(found.test_01)
     norm = found.norm_squared / (2 * found.sigma2)
     return [
-        ("train error of θ", found.train_01, "exact, share of wrong answers of the weights themselves"),
-        ("test error of θ", found.test_01, test),
+        ("train error of θ", Estimate.exactly(found.train_01), "exact: share of wrong answers of the weights"),
+        ("test error of θ", own_test, test),
         ("Gibbs train error", found.gibbs_train_01, f"estimate over {found.draws} draws"),
         ("Gibbs test error", found.gibbs_test_01, f"estimate over {found.draws} draws, of this test split"),
-        ("bound on Gibbs error", found.bound_01.value, _verdict(found.bound_01)),
+        ("bound on Gibbs error", _at_most(found.bound_01), _verdict(found.bound_01)),
         ("Gibbs train loss", found.gibbs_train_clipped, "estimate; cross-entropy cut off at 1 nat"),
-        ("bound on Gibbs loss", found.bound_clipped.value, _verdict(found.bound_clipped)),
+        ("bound on Gibbs loss", _at_most(found.bound_clipped), _verdict(found.bound_clipped)),
         ("KL", found.kl, f"{'exact' if found.kl.exact else 'estimate'}, nats"),
-        ("  of which ‖θ‖²/2s²", norm, "exact, nats"),
+        ("  of which ‖θ‖²/2s²", Estimate.exactly(norm), "exact, nats"),
         ("clamped mass", found.clamped_mass, "share of Σ abs(λ) that is negative, taken as 0"),
         ("paper, corrected", found.paper_corrected, f"{_PAPER} with σ² + 1/μ: an upper bound of the KL, nats"),
         ("paper, as printed", found.paper_printed, f"{_PAPER} with σ² + μ: can be below the KL, nats"),
     ]
+
+
+def _at_most(bound: Estimate) -> Estimate:
+    """A bound as what it says: the expected loss is not above it."""
+    return Estimate(bound.value, None, bound.high)
 
 
 def _verdict(bound: Estimate) -> str:
