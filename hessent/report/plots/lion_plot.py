@@ -1,8 +1,8 @@
 """Lion's updates as a picture: how they are distributed, and the two Gaussians of their signal and noise.
 
 One panel for all tensors together and one for each of the first few.  Bars are the counted updates of all
-coordinates and mini-batches, the line is ½ N(μ, s²) + ½ N(−μ, s²), both as densities; what lies outside the panel is told.  The
-dashed line is tanh(U μ/s²), from −1 at the bottom to 1 at the top.
+coordinates and mini-batches, the line is ½ N(μ, s²) + ½ N(−μ, s²), both as densities; what lies outside the panel
+is told.  The dashed line is tanh(U μ/s²), from −1 at the bottom to 1 at the top.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def _panel(axes: Any, one: UpdateSignal, sums: UpdateSums, look: Look) -> None:
     shares = shares_between(sums, edges * sigma)
     density = shares / np.diff(edges)
     points = np.linspace(-end, end, 400)
-    pair = sum(np.exp(-((points - sign * mu / sigma) ** 2) / 2) for sign in (1, -1)) / math.sqrt(8 * math.pi)
+    right, left = (np.exp(-((points - centre) ** 2) / 2) for centre in (mu / sigma, -mu / sigma))
+    pair = (right + left) / math.sqrt(8 * math.pi)
     axes.stairs(density, edges, fill=True, color=look.colours[0], alpha=0.45)
     axes.plot(points, pair, color=look.colours[1], linewidth=1.1)
     # Where much stands still, one bar is very high: the Gaussians stay visible.
