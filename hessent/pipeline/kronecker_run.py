@@ -23,7 +23,7 @@ from hessent.measures.written import MeasuredWriter
 from hessent.pipeline.accuracy import sampled_fraction
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared
-from hessent.pipeline.request import SpectrumRequest
+from hessent.pipeline.request import DIAGONAL, TRACE, SpectrumRequest
 from hessent.pipeline.versions import library_versions
 from hessent.spectra.model import LossInfo, Spectrum
 
@@ -62,7 +62,7 @@ def refuse_options_of_products(request: SpectrumRequest) -> None:
         )
 
 
-def kronecker_settings(prepared: Prepared) -> dict[str, Any]:
+def kronecker_settings(request: SpectrumRequest, prepared: Prepared) -> dict[str, Any]:
     """Return every setting that can change a number, as it goes into the file."""
     accuracy = prepared.accuracy
     return {
@@ -73,6 +73,7 @@ def kronecker_settings(prepared: Prepared) -> dict[str, Any]:
         "batch_size": prepared.stream.batch_size,
         "dtype": str(prepared.problem.dtype).removeprefix("torch."),
         **prepared.problem.curvature.as_settings(),
+        **({} if request.normalization == TRACE else {"normalization": request.normalization}),
     }
 
 
@@ -111,7 +112,7 @@ def measure_kronecker(request: SpectrumRequest, prepared: Prepared, observer: Ob
     coverage = _coverage(problem, curvature, prepared.memory, observer)
     chosen = _chosen(problem, coverage, blocks, observer)
     try:
-        spectra = _spectra(prepared, curvature, coverage, fraction, observer)
+        spectra = _spectra(request, prepared, curvature, coverage, fraction, observer)
         observer.started("eigenvalues of the factors", 0)
         found = tuple(spectra.block(block) for block in chosen)
     except StoppedError:
@@ -123,7 +124,7 @@ def measure_kronecker(request: SpectrumRequest, prepared: Prepared, observer: Ob
         curvature=curvature.name,
         seed=prepared.seed,
         complete=True,
-        settings={**kronecker_settings(prepared), "device": problem.device.type},
+        settings={**kronecker_settings(request, prepared), "device": problem.device.type},
         versions=library_versions(),
         checks={},
         blocks=found,
@@ -178,6 +179,7 @@ def _chosen(
 
 
 def _spectra(
+    request: SpectrumRequest,
     prepared: Prepared,
     curvature: KroneckerFactored,
     coverage: Coverage,
@@ -210,7 +212,13 @@ def _spectra(
         should_stop=observer.should_stop,
     )
     noise = float(torch.finfo(problem.dtype).eps)
-    return FactorSpectra(factors, sampled_fraction=fraction, noise=noise, should_stop=observer.should_stop)
+    return FactorSpectra(
+        factors,
+        sampled_fraction=fraction,
+        noise=noise,
+        unit_diagonal=request.normalization == DIAGONAL,
+        should_stop=observer.should_stop,
+    )
 
 
 def _stopped(request: SpectrumRequest, observer: Observer) -> HessentError:

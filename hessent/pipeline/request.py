@@ -25,7 +25,7 @@ KFAC = "kfac"
 CURVATURES = (HESSIAN, "ggn", "fisher", "empirical-fisher", KFAC)
 PLAIN, ADAM = "none", "adam"  # preconditioning; else it names a file
 TRACE, DIAGONAL = NORMALIZATIONS = ("trace", "diagonal")
-WITH_DIAGONAL = ("ggn", "fisher", "empirical-fisher")  # matrices whose diagonal is positive and can be had
+WITH_DIAGONAL = ("ggn", "fisher", "empirical-fisher", KFAC)  # matrices whose diagonal is not negative
 LEAST_SPLIT_PROBES = 3  # fewer have intervals that say nothing
 LARGEST_SEED = 2**63 - 1  # what torch, numpy and a spectrum file can all hold
 
@@ -158,11 +158,9 @@ class SpectrumRequest:
             found.append(
                 f"{asked}: the Hessian's diagonal has both signs; of --curvature {', '.join(WITH_DIAGONAL)}"
             )
-        elif self.curvature not in WITH_DIAGONAL:
-            found.append(f"{asked}: is of --curvature {', '.join(WITH_DIAGONAL)} alone")
         if self.precondition != PLAIN:
             found.append(f"--precondition {self.precondition}: changes nothing of {asked}, leave one of them out")
-        if self.fisher_samples is not None:
+        if self.fisher_samples is not None and self.curvature != KFAC:
             found.append(f"--fisher-samples {self.fisher_samples}: {asked} takes the exact expectation")
         return found
 

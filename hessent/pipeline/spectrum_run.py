@@ -166,7 +166,7 @@ def _finished(request: SpectrumRequest, prepared: Prepared, settings: Mapping[st
 def _settings(request: SpectrumRequest, prepared: Prepared) -> dict[str, Any]:
     """Every setting that can change a number, as it goes into the file."""
     if request.curvature == KFAC:
-        return kronecker_settings(prepared)
+        return kronecker_settings(request, prepared)
     return {
         "blocks": list(prepared.blocks),
         "full": prepared.full,

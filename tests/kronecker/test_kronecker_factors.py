@@ -224,3 +224,34 @@ class TestBlocks:
         values = found["3"].eigenvalues
         assert (values >= 0.0).all()
         assert (values == 0.0).sum() >= 6  # a softmax of three classes has no curvature along their sum
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_unit_diagonal_is_that_of_both_factors(bias):
+    torch.manual_seed(4)
+    inputs, targets = random(SAMPLES, 4), labels(SAMPLES, 3)
+    inputs[:, 2] = 0.0  # weights that nothing comes through: their rows are zero, and stay so
+    problem = problem_of(
+        nn.Sequential(nn.Linear(4, 5, bias=bias), nn.Tanh(), nn.Linear(5, 3)).double(),
+        "cross-entropy",
+        inputs,
+        targets,
+        7,
+        5,
+    )
+    factors = factors_of(problem)
+    blocks = resolve_blocks(problem.model, problem.parameters, ["layer"], full=True)
+    spectra = FactorSpectra(factors, unit_diagonal=True)
+    dense = matrices_of(problem)
+    for block in blocks[:-1]:
+        matrix = dense[block.name].numpy()
+        scale = np.sqrt(np.diag(matrix))
+        scale[scale == 0] = 1.0
+        expected = np.linalg.eigvalsh(matrix / np.outer(scale, scale))
+        found = spectra.block(block)
+        np.testing.assert_allclose(found.eigenvalues, expected, atol=1e-12)
+        dead = 5 if block.name == "0" else 0
+        assert found.eigenvalues.sum() == pytest.approx(block.size - dead, rel=1e-12)
+        assert found.semidefinite
+    whole = spectra.block(blocks[-1])
+    assert whole.eigenvalues.sum() == pytest.approx(whole.size - 5, rel=1e-12)

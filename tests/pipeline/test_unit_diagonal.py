@@ -88,7 +88,6 @@ def test_what_is_stopped_goes_on_and_what_is_there_is_not_taken_for_another(chec
     ("words", "message"),
     [
         ((), "the Hessian's diagonal has both signs"),
-        (("--curvature", "kfac"), "alone"),
         (("--curvature", "ggn", "--precondition", "adam"), "changes nothing"),
         (("--curvature", "fisher", "--fisher-samples", "2"), "exact expectation"),
         (("--curvature", "ggn", "--normalization", "none"), "must be one of trace, diagonal"),

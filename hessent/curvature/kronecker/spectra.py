@@ -4,6 +4,9 @@ The matrix is block-diagonal over layers, each A ⊗ G with the 1 of the bias as
 holds all parameters of some layers is those products side by side; one that holds a weight without its bias, or the
 bias alone, is the principal submatrix: A without its last coordinate, or that coordinate alone.  A block with a
 parameter that no factor covers has no K-FAC.
+
+The diagonal of A ⊗ G is that of A times that of G, so the matrix scaled to a unit diagonal is again a product, that
+of both factors scaled to theirs.
 """
 
 from __future__ import annotations
@@ -74,6 +77,8 @@ class FactorSpectra:
         Share of a finite population that the data is; 0 for an unlimited one.
     noise : float
         Relative rounding of the vectors that went into the factors.
+    unit_diagonal : bool
+        Whether the matrix is scaled to ones on its diagonal, that of all data for the groups of it too.
     should_stop : callable
         Asked between layers.
     """
@@ -84,10 +89,12 @@ class FactorSpectra:
         *,
         sampled_fraction: float = 0.0,
         noise: float = 0.0,
+        unit_diagonal: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._factors = factors
         self._sampled_fraction, self._noise, self._should_stop = sampled_fraction, noise, should_stop
+        self._unit_diagonal = unit_diagonal
         self._layers = factors.coverage.parameters
         self._known: dict[tuple[str, str], list[Float64Array]] = {}  # by layer and part: (1 + g, pairs, values)
 
@@ -116,6 +123,7 @@ class FactorSpectra:
             pairs=tuple(pairs),
             approximation=APPROXIMATIONS[int(factoring.reduce)],
             draws=factoring.draws,
+            semidefinite=True,
         )
 
     def _pairs(self, layer: FactorLayer, weight: bool, bias: bool) -> list[FactorPair]:
@@ -142,10 +150,18 @@ class FactorSpectra:
                 raise StoppedError
             sums, items = self._factors.sums[layer.name], self._factors.items
             cases = [None, *range(len(items))] if len(items) > 1 else [None]
-            self._known[layer.name, part] = [
-                eigenvalues(choose(sums.factors(items, without=group))) for group in cases
-            ]
+            matrices = [choose(sums.factors(items, without=group)) for group in cases]
+            if self._unit_diagonal:
+                scales = _inverse_roots(matrices[0].diagonal(dim1=1, dim2=2))
+                matrices = [scales[:, :, None] * matrix * scales[:, None, :] for matrix in matrices]
+            self._known[layer.name, part] = [eigenvalues(matrix) for matrix in matrices]
         return self._known[layer.name, part]
+
+
+def _inverse_roots(diagonal: Tensor) -> Tensor:
+    """One over the root of a diagonal (pairs, d); 0 where it is 0: there the row and the column are zero, too."""
+    alive = diagonal > 0.0
+    return diagonal.where(alive, 1.0).rsqrt().where(alive, 0.0)
 
 
 def eigenvalues(matrices: Tensor) -> Float64Array:
