@@ -243,9 +243,7 @@ class Problem:
             If it lacks a parameter, has another shape, or an entry is not a positive number.
         """
         if isinstance(metric, Mapping):
-            metric = Metric.of_diagonal(
-                "given", "P^-1/2 C P^-1/2 with a given diagonal P", metric, "the diagonal"
-            )
+            metric = Metric.of_diagonal("given", "P^-1/2 C P^-1/2 with a given diagonal P", metric, "the diagonal")
         other = copy.copy(self)
         other.metric = None if metric is None else metric.fitted_to(self.parameters)
         return other
