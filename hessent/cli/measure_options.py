@@ -92,8 +92,7 @@ Normalization = Annotated[
     typer.Option(
         "--normalization",
         metavar="KIND",
-        help="trace: the matrix C as it is; diagonal: D^-1/2 C D^-1/2 with D its diagonal, of all "
-        "but the Hessian.",
+        help="trace: the matrix C as it is; diagonal: D^-1/2 C D^-1/2 with D its diagonal, of all but the Hessian.",
         rich_help_panel=_MODEL,
     ),
 ]
