@@ -1,36 +1,33 @@
 """`hessent lion` as one call: the updates of many mini-batches at a checkpoint's weights, and their signal.
 
-Mini-batches are drawn one by one, each a random subset of the samples, as if each opened a pass over them: given
-the samples they are independent, so that averages over pairs of them are without bias.  The model is evaluated in
-eval mode, as everywhere in hessent.
+Mini-batches are drawn one by one, each a random subset of the samples: given the samples they are independent, so
+that averages over pairs of them are without bias.  The model is evaluated in eval mode, as everywhere in hessent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from hessent.checkpoint.adam_files import NoStateError, read_states
 from hessent.checkpoint.listing import printable
-from hessent.curvature.problem import Problem, exact_derivatives
-from hessent.data.stream import BatchStream
-from hessent.errors import CheckpointError, NonFiniteError, UsageError
+from hessent.curvature.problem import Problem
+from hessent.errors import CheckpointError, UsageError
 from hessent.measures.lion_analysis import WHOLE, LionAnalysis
 from hessent.measures.update_signal import update_signal
 from hessent.measures.update_sums import UpdateSums, joined
 from hessent.optimizers.lion_memory import memory_of
 from hessent.optimizers.update_moments import TensorMoments, group_sizes
+from hessent.pipeline.mini_batches import drawn_samples, gradient_of, mean_gradient, mini_batch_size
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.request import SpectrumRequest, first_known
 
 MOST_SAMPLES = 16_384  # without --samples
 LEAST_BATCHES = 16
 DEFAULT_BATCHES = 128
-DEFAULT_BATCH_SIZE = 64
 MOMENTA = ("auto", "state", "gradient", "zero")
 _LIONS = ("lion", "lion-tanh")
 Advance = Callable[[int, int], None]
@@ -106,15 +103,15 @@ def run_lion(request: LionRequest, noted: Callable[[str], None], advanced: Advan
     for note in prepared.notes:
         noted(note)
     problem, trained = prepared.problem, prepared.checkpoint.optimizer
-    size = _batch_size(request, trained, prepared.stream)
+    size = mini_batch_size(request.batch_size, trained, prepared.stream)
     beta1 = _beta1(request, trained)
     memory, source, told = _memory(request.momentum, prepared)
     moments = {
         name: TensorMoments(name, value.numel(), group_sizes(request.batches), problem.device)
         for name, value in problem.parameters.items()
     }
-    for number, drawn in enumerate(_drawn(prepared.stream, request.batches, size, prepared.seed)):
-        for name, gradient in _gradient(problem, prepared.stream, drawn).items():
+    for number, drawn in enumerate(drawn_samples(prepared.stream, request.batches, size, prepared.seed)):
+        for name, gradient in gradient_of(problem, prepared.stream, drawn).items():
             held = memory.get(name)
             update = (1 - beta1) * gradient
             moments[name].add(update if held is None else update + beta1 * held)
@@ -141,56 +138,11 @@ def _by_name(sums: list[UpdateSums]) -> dict[str, UpdateSums]:
     return {one.name: one for one in sums}
 
 
-def _batch_size(request: LionRequest, trained: Any, stream: BatchStream) -> int:
-    told = trained.get("batch_size")
-    known = told if isinstance(told, int) and told > 0 else DEFAULT_BATCH_SIZE
-    size = int(first_known(request.batch_size, min(known, stream.num_samples)))
-    if size > stream.num_samples:
-        raise UsageError(
-            f"--batch-size {size}: there are {stream.num_samples} samples", expected=f"1 to {stream.num_samples}"
-        )
-    return size
-
-
 def _beta1(request: LionRequest, trained: Any) -> float:
     betas = trained.get("betas") if trained.get("name") in _LIONS else None
     first = betas[0] if isinstance(betas, list) and betas else None
     told = first if isinstance(first, int | float) and 0 <= first < 1 else 0.9
     return float(first_known(request.beta1, told))
-
-
-def _drawn(stream: BatchStream, batches: int, size: int, seed: int) -> Iterator[Tensor]:
-    """Yield the samples of each mini-batch."""
-    generator = torch.Generator(device="cpu").manual_seed(seed)
-    for _ in range(batches):
-        yield stream.order[torch.randperm(stream.num_samples, generator=generator)[:size]]
-
-
-def _gradient(problem: Problem, stream: BatchStream, samples: Tensor) -> dict[str, Tensor]:
-    """Return the gradient of the mean loss over some samples, in float64."""
-    parts = (stream.dataset.fetch(piece) for piece in torch.split(samples, stream.batch_size))
-    return _mean_gradient(problem.with_batches(list(parts)))
-
-
-def _mean_gradient(problem: Problem) -> dict[str, Tensor]:
-    names, variables = list(problem.parameters), list(problem.parameters.values())
-    totals = [torch.zeros_like(value, dtype=torch.float64) for value in variables]
-    items = 0
-    with exact_derivatives(problem.model):
-        for inputs, targets in problem.micro_batches():
-            loss, count = problem.loss_sum(inputs, targets)
-            found = torch.autograd.grad(loss, variables, allow_unused=True)
-            items += count
-            for total, gradient in zip(totals, found, strict=True):
-                if gradient is not None:
-                    total += gradient
-    mean = {name: total / max(items, 1) for name, total in zip(names, totals, strict=True)}
-    wrong = [name for name, gradient in mean.items() if not bool(gradient.isfinite().all())]
-    if wrong:
-        raise NonFiniteError(
-            f"the gradient of {printable(wrong[0])} is not finite", expected="finite losses", fix="--dtype float64"
-        )
-    return mean
 
 
 def _memory(asked: str, prepared: Prepared) -> tuple[dict[str, Tensor], str, str]:
@@ -219,7 +171,7 @@ def _memory(asked: str, prepared: Prepared) -> tuple[dict[str, Tensor], str, str
         return {}, "zero", "m = 0, as before the first step"
     told = "m = the mean gradient over the samples"
     why = "" if asked == "gradient" else ": there is no optimizer's state with the checkpoint"
-    return _mean_gradient(prepared.problem), "gradient", told + why
+    return mean_gradient(prepared.problem), "gradient", told + why
 
 
 def _fitted(memory: dict[str, Tensor], problem: Problem, path: str) -> dict[str, Tensor]:
