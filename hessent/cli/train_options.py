@@ -67,7 +67,7 @@ LabelSmoothing = Annotated[
     ),
 ]
 OptimizerName = Annotated[
-    str, _option("--optimizer", panel=_STEPS, metavar="NAME", help="sgd, adam, adamw, lion or lion-tanh.")
+    str, _option("--optimizer", panel=_STEPS, metavar="NAME", help="sgd, adam, adamw, lion, lion-tanh or emc.")
 ]
 LearningRate = Annotated[
     float | None,
@@ -75,7 +75,7 @@ LearningRate = Annotated[
         "--lr",
         panel=_STEPS,
         metavar="RATE",
-        help="Highest learning rate. Default: sgd 0.1, adam and adamw 0.001, lion 0.0001.",
+        help="Highest learning rate. Default: sgd 0.1, adam and adamw 0.001, lion 0.0001, emc 1.",
     ),
 ]
 Momentum = Annotated[
@@ -87,7 +87,7 @@ WeightDecay = Annotated[
         "--weight-decay",
         panel=_STEPS,
         metavar="RATE",
-        help="Inside the gradient for sgd and adam, beside it for the others. Default: 0, adamw 0.01.",
+        help="Inside the gradient for sgd and adam, beside it for adamw and lion. Default: 0, adamw 0.01.",
     ),
 ]
 Betas = Annotated[
@@ -106,6 +106,15 @@ TanhScale = Annotated[
         panel=_STEPS,
         metavar="C|FILE",
         help="Of lion-tanh, which takes tanh(C·U) for the sign: a number, or a file that `hessent lion` wrote.",
+    ),
+]
+Levels = Annotated[
+    int | None,
+    _option(
+        "--levels",
+        panel=_STEPS,
+        metavar="K",
+        help="Of emc: averages of gradients over 2, 4 … 2^K steps. Default: 5.",
     ),
 ]
 BatchSize = Annotated[

@@ -4,6 +4,7 @@
     adam    θ ← θ − η·m̂ / (√v̂ + ε), gradient g + w·θ                     (weight decay w inside the gradient)
     adamw   the same without w in the gradient, and θ ← θ − η·w·θ         (decoupled weight decay)
     lion, lion-tanh   see `hessent.optimizers.lion`                       (decoupled weight decay)
+    emc     see `hessent.optimizers.emc`                                  (no weight decay)
 
 A setting that the chosen optimizer does not have is refused, never ignored.
 
@@ -22,20 +23,24 @@ import torch
 from torch import nn
 
 from hessent.errors import UsageError, suggest
+from hessent.optimizers.emc import DEFAULT_LEVELS, DEFAULT_RATE, Emc
 from hessent.optimizers.lion import Lion
 from hessent.optimizers.tanh_scales import groups
 
 Settings = Mapping[str, float | tuple[float, float] | None]
 
 # Each optimizer's settings and defaults: torch's own, but for momentum and the rate of SGD, which torch leaves at
-# plain gradient descent and 1e-3.  Lion's are its authors'; the scale of tanh has none.
+# plain gradient descent and 1e-3.  Lion's are its authors'; the scale of tanh has none.  EMC's
+# document names no rate: with this one it learns the digits about as fast as SGD.
 DEFAULTS: Mapping[str, Settings] = {
     "sgd": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0},
     "adam": {"lr": 1e-3, "betas": (0.9, 0.999), "epsilon": 1e-8, "weight_decay": 0.0},
     "adamw": {"lr": 1e-3, "betas": (0.9, 0.999), "epsilon": 1e-8, "weight_decay": 0.01},
     "lion": {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0},
     "lion-tanh": {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0, "tanh_scale": None},
+    "emc": {"lr": DEFAULT_RATE, "levels": DEFAULT_LEVELS},
 }
+_MOST_LEVELS = 20  # the longest memory is then of a million steps
 
 
 def resolve_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +51,7 @@ def resolve_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     name : str
         A key of `DEFAULTS`.
     given : mapping
-        `lr`, `momentum`, `weight_decay`, `betas`, `epsilon`, `tanh_scale`; None stands for "not given".
+        `lr`, `momentum`, `weight_decay`, `betas`, `epsilon`, `tanh_scale`, `levels`; None stands for "not given".
 
     Returns
     -------
@@ -87,6 +92,9 @@ def _problem(key: str, value: Any) -> str | None:
         return None if 0 < value < float("inf") else f"--lr {value:g} is not above 0"
     if key == "tanh_scale":
         return None  # checked where it is read
+    if key == "levels":
+        inside = isinstance(value, int) and 1 <= value <= _MOST_LEVELS
+        return None if inside else f"--levels {value} is not a whole number from 1 to {_MOST_LEVELS}"
     if key in ("weight_decay", "epsilon"):
         return None if 0 <= value < float("inf") else f"{option_of(key)} {value:g} is not at least 0"
     values = value if key == "betas" else (value,)
@@ -110,6 +118,8 @@ def build_optimizer(
     parameters = [parameter for _, parameter in named]
     if name == "lion":
         return Lion(parameters, **values)
+    if name == "emc":
+        return Emc(parameters, **values)
     if name == "sgd":
         return torch.optim.SGD(parameters, **values)
     values["eps"] = values.pop("epsilon")

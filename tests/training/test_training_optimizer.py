@@ -41,7 +41,7 @@ def test_an_unknown_optimizer_is_answered_with_the_nearest_one():
 @pytest.mark.parametrize("name", sorted(DEFAULTS))
 def test_every_setting_reaches_torch(name):
     given = {"lr": 0.03, "weight_decay": 0.2, "momentum": 0.7, "betas": (0.8, 0.95), "epsilon": 1e-5}
-    given["tanh_scale"] = {"*": 7.0}
+    given |= {"tanh_scale": {"*": 7.0}, "levels": 4}
     settings = resolve_settings(name, {key: given[key] for key in DEFAULTS[name]})
     (group,) = build_optimizer(name, settings, [("w", nn.Parameter(torch.ones(2)))]).param_groups
     settings = {key: value["*"] if key == "tanh_scale" else value for key, value in settings.items()}
