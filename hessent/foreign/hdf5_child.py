@@ -35,12 +35,22 @@ except ImportError as error:
 
 def opened() -> Any:
     """Open standard input: by its number where it is a file, so that it need not stand in memory twice."""
-    if stat.S_ISREG(os.fstat(0).st_mode) and os.path.exists("/dev/fd/0"):
-        file = h5py.h5f.open(b"/dev/fd/0", h5py.h5f.ACC_RDONLY)
-    else:
+    file = opened_by_number() if stat.S_ISREG(os.fstat(0).st_mode) and os.path.exists("/dev/fd/0") else None
+    if file is None:
         file = h5py.h5f.open_file_image(sys.stdin.buffer.read())
     open_no_more()
     return file
+
+
+def opened_by_number() -> Any:
+    """Open standard input, a file; None where another has been put in its place since, and it has no name any more."""
+    try:
+        return h5py.h5f.open(b"/dev/fd/0", h5py.h5f.ACC_RDONLY)
+    except OSError:
+        if os.fstat(0).st_nlink:
+            raise
+    os.lseek(0, 0, os.SEEK_SET)
+    return None
 
 
 def say(header: dict[str, Any]) -> None:

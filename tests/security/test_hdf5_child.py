@@ -116,6 +116,16 @@ def test_the_child_opens_its_file_and_then_no_other(tmp_path):
         assert alone(LIMITED + script, "", cwd=tmp_path, stdin=file).stdout == "1\nToo many open files\n"
 
 
+def test_a_file_that_is_replaced_while_it_is_read_is_read_to_its_end(tmp_path):
+    write_spectrum(tmp_path / "a.h5", sample_spectra.spectrum())
+    size = (tmp_path / "a.h5").stat().st_size
+    with open(tmp_path / "a.h5", "rb") as file:
+        file.read()
+        (tmp_path / "new").write_bytes(b"of another process")
+        (tmp_path / "new").replace(tmp_path / "a.h5")
+        assert read_tree(file, size) is not None
+
+
 @LINUX
 def test_a_child_leaves_no_core_dump():
     script = LIMITED + "import resource\nset_limits(2**30)\nprint(resource.getrlimit(resource.RLIMIT_CORE))"
