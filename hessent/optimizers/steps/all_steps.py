@@ -10,21 +10,33 @@ import torch
 from hessent.checkpoint.adam_files import StoredState
 from hessent.curvature.engine import HessianEngine
 from hessent.curvature.problem import Problem
-from hessent.errors import UsageError, suggest
+from hessent.errors import DataError, UsageError, suggest
 from hessent.measures.step_analysis import REBUILT
 from hessent.optimizers.steps.adagrad import Adagrad
+from hessent.optimizers.steps.adahessian import AdaHessian
 from hessent.optimizers.steps.adam import Adam
+from hessent.optimizers.steps.cascade import Cascade
 from hessent.optimizers.steps.explicit_step import ByParameter, ExplicitStep
+from hessent.optimizers.steps.k_fac import KroneckerFactors
+from hessent.optimizers.steps.l_bfgs import LimitedMemory
 from hessent.optimizers.steps.momentum import Momentum
+from hessent.optimizers.steps.shampoo import Shampoo
 from hessent.optimizers.steps.sign import LionStep, SignDescent
 from hessent.optimizers.steps.situation import Situation, StepMaker
+from hessent.optimizers.steps.sophia import Sophia
 
 _MAKERS: Mapping[str, type[StepMaker]] = {
     "sign-gd": SignDescent,
     "momentum": Momentum,
+    "l-bfgs": LimitedMemory,
+    "k-fac": KroneckerFactors,
+    "shampoo": Shampoo,
     "adam": Adam,
     "adagrad": Adagrad,
+    "adahessian": AdaHessian,
+    "sophia": Sophia,
     "lion": LionStep,
+    "emc": Cascade,
 }
 EXPLICIT = tuple(_MAKERS)
 DAMPING = 1e-3
@@ -130,5 +142,5 @@ def _complete(situation: Situation, gradient: ByParameter) -> ByParameter:
 def _step(name: str, maker: StepMaker, gradient: ByParameter) -> ExplicitStep:
     try:
         return maker.step(gradient)
-    except UsageError as error:
+    except (UsageError, DataError) as error:
         return ExplicitStep(name, REBUILT, error.found, None)
