@@ -42,6 +42,9 @@ class Turns:
     def paused(self, solver: BlockSolver) -> None:
         """Take note that a solver waits for a product."""
 
+    def left(self, solver: BlockSolver) -> None:
+        """Take note that a solver that waits for a product gives way to another, for as long as that takes."""
+
     def ended(self, solver: BlockSolver) -> None:
         """Take note that a solver has come to the end of the stage."""
 
@@ -91,7 +94,8 @@ def run_solvers(
     NonFiniteError
         If a product holds NaN or infinity; names block and product.
     """
-    line = _Line(solvers, stage, refined, workers, turns or Turns())
+    turns = turns or Turns()
+    line = _Line(solvers, stage, refined, workers, turns)
     chosen: BlockSolver | None = None
     try:
         while line.busy:
@@ -99,6 +103,7 @@ def run_solvers(
             if should_stop():
                 line.collect(all_of_them=True)
                 return False
+            before = chosen
             if chosen in line.published or chosen not in line.unfinished:
                 chosen = None
             line.published.clear()
@@ -106,6 +111,8 @@ def run_solvers(
             if not ready:
                 continue
             chosen = chosen or widest_first(ready)[0]
+            if before in line.waiting and before is not chosen and not together:
+                turns.left(before)
             if together:
                 line.begin(*ready)
                 requests = list(line.waiting.items())

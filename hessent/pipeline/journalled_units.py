@@ -2,7 +2,8 @@
 
 A process holds the claim of a block while it works on it: through the first look, and from its next turn until the
 block is finished.  In between others may take it; the state on disk says how far it has come.  States are saved so
-seldom that saving takes no more than about 1 % of the time, and so often that a kill costs less than a minute.
+seldom that saving takes no more than about 1 % of the time, and so often that a kill costs less than a minute: a
+block that gives way to another leaves less than `_UNSAVED_SECONDS` of work unsaved.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from hessent.pipeline.units import SettledOtherwiseError, Units
 from hessent.spectra.model import Spectrum
 
 _LEAST_SECONDS, _MOST_SECONDS = 4.0, 30.0  # between two states of a block
+_UNSAVED_SECONDS = 1.0  # that a block may leave behind which is not worked on for a while
 _SHARE = 0.01  # of the time may go into saving
 
 
@@ -32,7 +34,8 @@ class _Saved:
     """The last state of a block that this process wrote or read, and when the next one is due."""
 
     state: int  # number of the state in the journal, 0 for none
-    due: float  # on the monotonic clock
+    at: float  # on the monotonic clock
+    due: float
 
 
 class JournalledUnits(Units):
@@ -98,18 +101,24 @@ class JournalledUnits(Units):
         unit = self._unit[solver.name]
         if not self._journal.claim(unit):
             return False  # finished, or in other hands
-        saved = self._saved.get(solver.name, _Saved(0, 0.0))
+        saved = self._saved.get(solver.name, _Saved(0, 0.0, 0.0))
         state = self._journal.load_state(unit, known=saved.state)
         self._tell_damage()
         if state is not None:
             self._restore(solver, unit, *state)
-        self._saved[solver.name] = _Saved(self._journal.state_number(unit), time.monotonic() + _LEAST_SECONDS)
+        now = time.monotonic()
+        self._saved[solver.name] = _Saved(self._journal.state_number(unit), now, now + _LEAST_SECONDS)
         self._working[solver.name] = solver
         return True
 
     def paused(self, solver: BlockSolver) -> None:
         """Save a solver's state if it is time to."""
         if time.monotonic() >= self._saved[solver.name].due:
+            self._save(solver)
+
+    def left(self, solver: BlockSolver) -> None:
+        """Save the state of a solver that may not come on for long."""
+        if time.monotonic() >= self._saved[solver.name].at + _UNSAVED_SECONDS:
             self._save(solver)
 
     def ended(self, solver: BlockSolver) -> None:
@@ -147,7 +156,7 @@ class JournalledUnits(Units):
         self._journal.save_state(unit, state.small, state.grown)
         end = time.monotonic()
         pause = min(max((end - begin) / _SHARE, _LEAST_SECONDS), _MOST_SECONDS)
-        self._saved[solver.name] = _Saved(self._journal.state_number(unit), end + pause)
+        self._saved[solver.name] = _Saved(self._journal.state_number(unit), end, end + pause)
 
     def _tell_damage(self) -> None:
         for sentence in self._journal.damaged[self._told :]:

@@ -13,7 +13,7 @@ from small_matrices import solver_for
 from hessent.curvature.operator import Product
 from hessent.eigensolver import scheduler
 from hessent.eigensolver.block_solver import BlockSolver
-from hessent.eigensolver.scheduler import longest_first, run_solvers, widest_first
+from hessent.eigensolver.scheduler import Turns, longest_first, run_solvers, widest_first
 from hessent.errors import NonFiniteError
 
 
@@ -32,7 +32,7 @@ class Engine:
         self.passes.append([solver.name for solver, _ in requests])
         return [self.operators[solver.name].product(columns) for solver, columns in requests]
 
-    def run(self, solvers, stage, *, together=False, should_stop=lambda: False, workers=None):
+    def run(self, solvers, stage, *, together=False, should_stop=lambda: False, workers=None, turns=None):
         return run_solvers(
             solvers,
             stage,
@@ -42,6 +42,7 @@ class Engine:
             progress=lambda solver, matvecs: None,
             refined=lambda solver: self.refined.append(solver.name),
             workers=workers,
+            turns=turns,
         )
 
 
@@ -67,6 +68,29 @@ def test_the_widest_block_goes_on_first_until_it_has_published():
     assert turns <= len(served.refined[told:])
     assert all(solver.spectrum.converged for solver in solvers)
     assert [solver.width for solver in solvers] == [0.0, 0.0, 0.0]
+
+
+class Leaving(Turns):
+    """Remembers who gave way, and that it could be saved then."""
+
+    def __init__(self):
+        self.names = []
+
+    def left(self, solver):
+        assert solver.saved_state() is not None
+        self.names.append(solver.name)
+
+
+def test_a_block_that_gives_way_unfinished_is_told_so():
+    served = Engine(**{f"net{i}": DenseOperator(network_like(3000, seed=i)) for i in range(3)})
+    turns, solvers = Leaving(), served.solvers(rtol=0.005)
+    served.run(solvers, BlockSolver.first_look)
+    start = len(served.passes)
+    served.run(solvers, BlockSolver.finish, turns=turns)
+    order = [block for served_now in served.passes[start:] for block in served_now]
+    changes = [(a, order[i + 1 :]) for i, (a, b) in enumerate(itertools.pairwise(order)) if a != b]
+    assert turns.names == [name for name, later in changes if name in later]
+    assert turns.names
 
 
 class OneBehind(Executor):
