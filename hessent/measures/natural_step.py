@@ -1,0 +1,83 @@
+"""Natural gradient descent: d = −a (F + δI)^-1 g, with the exact Fisher matrix F of the model.
+
+The unified view calls F its calculating approximation of H; with F = H and δ = 0 this is Newton's step.  Slope and
+curvature come from the direction itself (`StepAlong`), because F and H do not share their eigenvectors.
+
+Stability and noise need the eigenvalues μ of (F + δI)^-½ H (F + δI)^-½.  Iterated on a quadratic, a component
+shrinks if and only if a μ < 2, so the limit is 2/μ_max; and for Σ = kH the model of the noise gives
+
+    N_b = (a²/2B) tr(H (F + δI)^-1 kH (F + δI)^-1) = (k a²/2B) Σ μ².
+
+Both are exact where the matrices were formed.  Otherwise μ_max is at least the quotient of every vector x,
+x·Hx / x·(F + δI)x, and for x = d that is c/b: the limit is at most twice the best step size, which is told as an
+upper bound; and the noise takes F for H, Σ = kF, so that it is a sum over the spectrum of F,
+(k a²/2B) Σ λ²/(λ + δ)².
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hessent.estimate import Estimate
+from hessent.measures.closed_steps import NO_POSITIVE, ClosedStep, inverse
+from hessent.measures.gradient_quadrature import GradientQuadrature
+from hessent.measures.step_along import StepAlong
+from hessent.measures.step_noise_model import NoiseModel, formed_trace
+
+Float64Array = NDArray[np.float64]
+
+NO_BOUND = "the curvature along the step is not positive, and more is known of H and F only where both are formed"
+
+
+def natural_step(
+    space: GradientQuadrature,
+    along: StepAlong,
+    *,
+    damping: float,
+    moves: Float64Array | None = None,
+    pair: Float64Array | None = None,
+) -> ClosedStep:
+    """Return the step of natural gradient descent.
+
+    Parameters
+    ----------
+    space : GradientQuadrature
+        Of the gradient and H.
+    along : StepAlong
+        Slope and curvature of u = −(F + δI)^-1 g.
+    damping : float
+        δ, in the unit of the eigenvalues of F.
+    moves : Float64Array or None
+        u along the Ritz vectors of H, shape (m,); None where nobody has taken the products.
+    pair : Float64Array or None
+        All μ, where both matrices were formed. Shape (n,).
+    """
+    function = inverse(damping)
+
+    def noise(model: NoiseModel) -> Estimate:
+        if pair is None:
+            return model.linear(1.0, function)
+        own = NoiseModel(model.scale, model.batch_size, formed_trace(pair))
+        return own.linear(1.0, np.ones_like)
+
+    return ClosedStep(
+        "ngd",
+        "(F + δI)^-1 g",
+        along,
+        space.values,
+        space.components,
+        np.full(len(space.values), np.nan) if moves is None else moves,
+        _limit(along, pair),
+        noise,
+    )
+
+
+def _limit(along: StepAlong, pair: Float64Array | None) -> Estimate:
+    if pair is not None:
+        largest = float(pair.max())
+        return Estimate.exactly(2.0 / largest) if largest > 0.0 else Estimate.unknown(NO_POSITIVE)
+    best = along.best().value
+    if best is None:
+        return Estimate.unknown(NO_BOUND)
+    return Estimate(2.0 * best, None, 2.0 * best)
