@@ -10,15 +10,10 @@ u = f(H) g as computed here, g·u = Σ w f(θ) and u·Hu = Σ w θ f(θ)² hold 
 B H Bᵀ = T: what is predicted for u is right for the very vector that is walked along; the error bars tell how far
 that is from the true f(H) g.
 
-`krylov_space` keeps the basis and orthogonalises every new vector against all of it, in float64 where memory
-allows: without that, copies of converged eigenvalues take most of the steps.  A second pass follows where the first
-took away so much that rounding shows (less than half of the vector is left).  `formed_space` is the same from the
-formed matrix, with all n eigenvectors for Ritz vectors and nothing left to estimate.
+`formed_space` is the same from the formed matrix, with all n eigenvectors for Ritz vectors and nothing left to
+estimate.
 
-References
-----------
-N. J. Higham, *Functions of Matrices*, 2008, chapter 13.  B. N. Parlett, *The Symmetric Eigenvalue Problem*, 1998,
-section 6.9 (one more pass is enough).
+Reference: N. J. Higham, *Functions of Matrices*, 2008, chapter 13.
 """
 
 from __future__ import annotations
@@ -31,16 +26,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hessent.curvature.operator import SymmetricOperator
-from hessent.errors import UsageError
+from hessent.eigensolver.kept_lanczos import KeptRun, kept_lanczos
 from hessent.estimate import Estimate
 from hessent.measures.gradient_quadrature import GradientQuadrature
 from hessent.measures.spectral_functions import SpectralFunction
 
 Float64Array = NDArray[np.float64]
 
-LEAST_STEPS = 10  # for which memory has to be there
-_WORK_VECTORS = 6  # float64, beside the basis: the gradient, the product and what is subtracted from it
-_CLOSED = 1e-12  # of the largest coefficient; 8 units in the last place where products are coarser
 _COLUMNS = 64  # unit vectors at once
 
 
@@ -175,56 +167,25 @@ def krylov_space(
         If the gradient is zero or not finite.
     """
     norm = _checked_norm(gradient)
-    steps, dtype = _affordable(operator.size, min(steps, operator.size), memory)
-    epsilon = max(_CLOSED, 8 * torch.finfo(operator.dtype).eps)
-    rows = torch.empty(steps, operator.size, dtype=dtype, device=operator.device)
-    rows[0] = gradient.to(rows.device, torch.float64) / norm
-    alphas: list[float] = []
-    betas: list[float] = []
-    closed = False
-    for step in range(steps):
-        product = operator.matvec(rows[step].to(operator.dtype)).double()
-        alphas.append(float(rows[step].double() @ product))
-        product -= alphas[-1] * rows[step]
-        if step > 0:
-            product -= betas[-1] * rows[step - 1]
-        beta = _orthogonalised(product, rows[: step + 1])
-        scale = max(np.abs(alphas).max(), max(betas, default=0.0))
-        closed = beta <= epsilon * scale or step + 1 == operator.size
-        betas.append(beta)
-        advanced(1)
-        if closed:
-            break
-        if step + 1 < steps:
-            rows[step + 1] = product / beta
-    return _of_run(np.array(alphas), np.array(betas), rows[: len(alphas)], norm, closed=closed)
+    return _of_run(kept_lanczos(operator, gradient, steps=steps, memory=memory, advanced=advanced), norm)
 
 
-def _of_run(alphas: Float64Array, betas: Float64Array, rows: Tensor, norm: float, *, closed: bool) -> GradientSpace:
-    """The space of a run whose last beta leads out of it."""
-    steps = len(alphas)
-
-    def ritz(length: int) -> tuple[Float64Array, Float64Array]:
-        inner = betas[: length - 1]
-        values, vectors = np.linalg.eigh(np.diag(alphas[:length]) + np.diag(inner, 1) + np.diag(inner, -1))
-        return values, vectors * np.where(vectors[0] < 0.0, -1.0, 1.0)
-
-    values, rotation = ritz(steps)
-    earlier = []
-    for length in range(steps - 1, (steps + 1) // 2 - 1, -1) if not closed else ():
-        shorter, vectors = ritz(length)
-        earlier.append((shorter, norm**2 * vectors[0] ** 2))
-    residuals = np.zeros(steps) if closed else np.abs(betas[-1] * rotation[-1])
+def _of_run(run: KeptRun, norm: float) -> GradientSpace:
+    values, rotation = run.ritz(len(run.alphas))
+    steps, size = run.rows.shape
+    shorter = range(steps - 1, (steps + 1) // 2 - 1, -1) if not run.closed else ()
+    earlier = [(own, norm**2 * vectors[0] ** 2) for own, vectors in map(run.ritz, shorter)]
+    residuals = np.zeros(steps) if run.closed else np.abs(run.betas[-1] * rotation[-1])
     quadrature = GradientQuadrature(
         values,
         norm**2 * rotation[0] ** 2,
         residuals,
-        rows.shape[1],
-        closed,
-        complete=closed and steps == rows.shape[1],
+        size,
+        closed=run.closed,
+        complete=steps == size,
         earlier=tuple(earlier),
     )
-    return GradientSpace(quadrature, rows, rotation, steps)
+    return GradientSpace(quadrature, run.rows, rotation, steps)
 
 
 def formed_space(
@@ -263,39 +224,8 @@ def formed_space(
     return GradientSpace(quadrature, rows, None, size)
 
 
-def _orthogonalised(vector: Tensor, rows: Tensor) -> float:
-    """Take the components along the rows (j, n) out of `vector`, in place; return what its norm is then."""
-    before = float(vector.norm())
-    for _ in range(2):
-        inner = (rows @ vector.to(rows.dtype)).double()
-        vector -= (rows.T @ inner.to(rows.dtype)).double()
-        after = float(vector.norm())
-        if after >= 0.5 * before:
-            break
-        before = after
-    return after
-
-
 def _checked_norm(gradient: Tensor) -> float:
     norm = float(gradient.double().norm())
     if not (np.isfinite(norm) and norm > 0.0):
         raise ValueError(f"a gradient of norm {norm} gives no direction to start from")
     return norm
-
-
-def _affordable(size: int, steps: int, memory: int) -> tuple[int, torch.dtype]:
-    """Steps that memory takes, and in which precision their vectors are kept."""
-    room = memory - _WORK_VECTORS * 8 * size
-    if 8 * size * steps <= room:
-        return steps, torch.float64
-    most = max(room, 0) // (4 * size)
-    least = min(steps, LEAST_STEPS)
-    if most < least:
-        needed = 8 * size * _WORK_VECTORS + 4 * size * least
-        raise UsageError(
-            f"the vectors of {least} Lanczos steps take {needed / 2**20:,.0f} MiB",
-            where="--memory",
-            expected=f"at most {memory / 2**20:,.0f} MiB, the part of it that is for vectors",
-            fix="a larger --memory",
-        )
-    return min(steps, most), torch.float32

@@ -12,7 +12,7 @@ asks).  With A = a φ(H),
 
 Newton, φ = 1/λ: (k/2B) a² n.  φ = λ^-½: (k/2B) a² tr H.  Gradient descent, φ = 1: (k/2B) a² tr H².  With damping,
 λ²/(abs(λ) + δ)² instead of 1, and so on.  A covariance has no negative eigenvalue, so along λ < 0 the model cannot
-hold; its terms stay positive there (λ·kλ), which counts a loss that noise along negative curvature brings as a cost.
+hold; its terms stay positive there (λ·kλ), which counts as a cost what noise along negative curvature gains.
 
 The sum over the spectrum is `Trace`: exact from all eigenvalues, else enclosed from tr H², or estimated by probes.
 """
