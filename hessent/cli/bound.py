@@ -6,39 +6,16 @@ from typing import Annotated
 
 import typer
 
+from hessent.cli import bound_options as bound
 from hessent.cli import measure_options as given
 from hessent.cli.options import Debug, Format, Json, Quiet, choose_format
-
-_BOUND = "Bound"
 
 
 def command(
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A file, an index or a folder.")],
-    delta: Annotated[
-        float,
-        typer.Option("--delta", metavar="D", help="Probability that a bound may fail.", rich_help_panel=_BOUND),
-    ] = 0.05,
-    draws: Annotated[
-        int | None,
-        typer.Option(
-            "--draws",
-            metavar="N",
-            help="Weights drawn from the posterior; more make the bound tighter, at up to 40 products each. "
-            "Default: 8, but 100 up to 2,048 parameters, where a draw takes no product.",
-            show_default=False,
-            rich_help_panel=_BOUND,
-        ),
-    ] = None,
-    spectrum: Annotated[
-        str | None,
-        typer.Option(
-            "--spectrum",
-            metavar="FILE",
-            help="Spectrum file with the block full. Default: the one beside the checkpoint, if it fits.",
-            show_default=False,
-            rich_help_panel=_BOUND,
-        ),
-    ] = None,
+    delta: bound.Delta = 0.05,
+    draws: bound.Draws = None,
+    spectrum: bound.SpectrumFile = None,
     arch: given.Arch = None,
     arch_option: given.ArchOption = None,
     data: given.Data = None,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from hessent.cli.options import OUTPUT, SHOWN, Alpha, Blocks, Debug, MeasureNames, Quiet
-from hessent.report.exports.targets import STANDARD_OUTPUT, Content, Target
+from hessent.cli import export_options as given
+from hessent.cli.options import Alpha, Blocks, Debug, MeasureNames, Quiet
+from hessent.report.exports.targets import STANDARD_OUTPUT, Content
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,47 +15,11 @@ if TYPE_CHECKING:
 
 
 def command(
-    paths: Annotated[
-        list[str], typer.Argument(metavar="FILE|RUN…", help="Spectra files (*.spectrum.h5), and folders of them.")
-    ],
-    out: Annotated[
-        str,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="OUT",
-            help="File: .csv, .json or .parquet; - for standard output. For trackers a folder; for MLflow also an "
-            "address of its own (http://…, sqlite:///…).",
-            rich_help_panel=OUTPUT,
-        ),
-    ],
-    to: Annotated[
-        Target | None,
-        typer.Option(
-            "--to",
-            help="What to write, where the name does not say it.",
-            show_default=False,
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    project: Annotated[
-        str | None,
-        typer.Option(
-            "--project",
-            metavar="NAME",
-            help="MLflow experiment or W&B project. Default: hessent.",
-            show_default=False,
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    what: Annotated[
-        Content,
-        typer.Option(
-            "--what",
-            help="measures; or eigenvalues, with the nodes and weights of the sampled ones (files only).",
-            rich_help_panel=SHOWN,
-        ),
-    ] = Content.MEASURES,
+    paths: given.Paths,
+    out: given.Out,
+    to: given.To = None,
+    project: given.Project = None,
+    what: given.What = Content.MEASURES,
     measure: MeasureNames = None,
     block: Blocks = None,
     alpha: Alpha = 1.0,

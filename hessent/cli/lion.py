@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
+from hessent.cli import lion_options as lion
 from hessent.cli import measure_options as given
-from hessent.cli.options import OUTPUT, SHOWN, Debug, Format, Json, Quiet, choose_format
-
-_UPDATE = "Update"
+from hessent.cli.options import Debug, Format, Json, Quiet, choose_format
 
 
 def command(
@@ -18,81 +17,18 @@ def command(
     arch_option: given.ArchOption = None,
     data: given.Data = None,
     loss: given.Loss = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            "--samples",
-            metavar="N",
-            help="Samples that mini-batches are drawn from. Default: all, at most 16,384.",
-            show_default=False,
-            rich_help_panel="Model and data",
-        ),
-    ] = None,
-    batches: Annotated[
-        int,
-        typer.Option("--batches", metavar="B", help="Mini-batches drawn; at least 16.", rich_help_panel=_UPDATE),
-    ] = 128,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size",
-            metavar="N",
-            help="Samples of a mini-batch: noise depends on it. Default: that of the training, else 64.",
-            show_default=False,
-            rich_help_panel=_UPDATE,
-        ),
-    ] = None,
-    beta1: Annotated[
-        float | None,
-        typer.Option(
-            "--beta1",
-            metavar="B1",
-            help="Of U = B1·m + (1 − B1)·g. Default: that of the training with Lion, else 0.9.",
-            show_default=False,
-            rich_help_panel=_UPDATE,
-        ),
-    ] = None,
-    momentum: Annotated[
-        str,
-        typer.Option(
-            "--momentum",
-            metavar="M",
-            help="m: state (the optimizer's), gradient (the mean one over the samples), zero, or auto: state where "
-            "there is one, zero at step 0, else gradient.",
-            rich_help_panel=_UPDATE,
-        ),
-    ] = "auto",
+    samples: lion.Samples = None,
+    batches: lion.NumBatches = 128,
+    batch_size: lion.BatchSize = None,
+    beta1: lion.Beta1 = None,
+    momentum: lion.Momentum = "auto",
     seed: given.Seed = None,
     device: given.Device = None,
     dtype: given.Dtype = None,
     memory: given.Memory = None,
-    sort: Annotated[
-        str,
-        typer.Option(
-            "--sort", metavar="KEY", help="Largest first: a key of the JSON, or model.", rich_help_panel=SHOWN
-        ),
-    ] = "differs",
-    out: Annotated[
-        str | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE.toml",
-            help="Write the scales, for `hessent train --optimizer lion-tanh --tanh-scale FILE.toml`.",
-            show_default=False,
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    plot: Annotated[
-        str | None,
-        typer.Option(
-            "--plot",
-            metavar="FILE",
-            help="Draw the updates and the two Gaussians: .png, .svg or .pdf; needs the extra `plot`.",
-            show_default=False,
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    sort: lion.Sort = "differs",
+    out: lion.Scales = None,
+    plot: lion.Plot = None,
     output_format: Format = None,
     as_json: Json = False,
     quiet: Quiet = False,
