@@ -265,6 +265,10 @@ class HessianEngine:
                 totals[name] = totals[name] + part if name in totals else part
         return totals
 
+    def retried(self, work: Callable[[Problem], Result]) -> Result:
+        """Return what other work on the same data gives, done again with less kept where memory runs out."""
+        return self._retried(lambda: work(self.problem))
+
     def operator(self, block: Block) -> BlockOperator:
         """Return the block as an operator."""
         return BlockOperator(self, block)

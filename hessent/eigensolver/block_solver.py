@@ -26,6 +26,7 @@ from hessent.eigensolver.semidefinite import require_semidefinite
 from hessent.eigensolver.settings import LEAST_ROOM, SolverSettings, is_exact, is_joint, sampled_matvecs
 from hessent.eigensolver.trace_route import TraceRoute
 from hessent.eigensolver.widths import widths
+from hessent.spectra.gradients import BlockGradient
 from hessent.spectra.model import BlockSpectrum
 
 
@@ -58,6 +59,8 @@ class BlockSolver:
         Share of a finite population that the data is; 0 for an unlimited one.
     semidefinite : bool
         Whether the block can have no negative eigenvalue: one beyond the products' noise is then an error.
+    gradient : BlockGradient, optional
+        The gradient by the block's parameters, reduced: it goes into the spectrum.
     formed : callable, optional
         Returns the spectrum without a product, from what it has in common with any other of the block.
 
@@ -84,6 +87,7 @@ class BlockSolver:
         group_items: NDArray[np.int64] | None = None,
         sampled_fraction: float = 0.0,
         semidefinite: bool = False,
+        gradient: BlockGradient | None = None,
         formed: Callable[[BlockSpectrum], BlockSpectrum] | None = None,
     ) -> None:
         self.name = name
@@ -107,6 +111,7 @@ class BlockSolver:
             noise,
             noise_floor=noise_floor,
             semidefinite=semidefinite,
+            gradient=gradient,
         )
         self._formed = formed
         self._route: Route | None = None

@@ -41,6 +41,7 @@ from hessent.measures.data_difference import DataDifference
 from hessent.measures.difference import Difference, apart_from, made_of, unknown
 from hessent.measures.entropy import gap_functional
 from hessent.measures.functionals import only_trace
+from hessent.measures.gradient import gradient_differences
 from hessent.measures.pairing import identical, obstacle_to_pairing
 from hessent.measures.ratios import ratio_replicates
 from hessent.measures.reach import reaches
@@ -89,14 +90,18 @@ def differences(
     """
     options: dict[str, Any] = {"alpha": alpha, "tau_rel": tau_rel}
     own, other = known or (compute_measures(run, **options), compute_measures(reference, **options))
+    of_gradient = gradient_differences(run, reference, own, other, same_seed=same_seed, same_samples=same_samples)
     if identical(run, reference):
-        return {name: _zero(own[name]) for name in measure_names()}
+        return {name: _zero(own[name]) for name in measure_names() if name not in of_gradient} | of_gradient
     obstacle = obstacle_to_pairing(run, reference, same_seed=same_seed, same_samples=same_samples)
     paired = {} if obstacle is not None else _paired(run, reference, own, other, **options)
     sides = reaches(run, own, **options), reaches(reference, other, **options)
     data = DataDifference(run, reference, same_samples=same_samples, **options)
     found: dict[str, Difference] = {}
     for name in measure_names():
+        if name in of_gradient:
+            found[name] = of_gradient[name]
+            continue
         a, b = own[name], other[name]
         if a.value is None or b.value is None:
             found[name] = unknown(a, b)

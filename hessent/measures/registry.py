@@ -7,6 +7,7 @@ from hessent.measures.budget import error_budget
 from hessent.measures.condition import condition_damped, condition_from_gap, condition_lower_ritz
 from hessent.measures.drawn import as_drawn
 from hessent.measures.entropy import entropy_from_gap, entropy_gap, rank_from_gap
+from hessent.measures.gradient import GRADIENT_MEASURES, gradient_measures
 from hessent.measures.population import with_population
 from hessent.measures.ratios import ratios, tau
 from hessent.measures.trace import abs_trace, lambda_max, lambda_min, negative_mass, trace
@@ -31,12 +32,12 @@ _NAMES = (
     "condition_lower_entropy",
     "condition_lower_ritz",
     "condition_damped",
-)
+)  # of the spectrum
 
 
 def measure_names() -> tuple[str, ...]:
     """Return the names of all measures, in table order."""
-    return _NAMES
+    return (*_NAMES, *GRADIENT_MEASURES)
 
 
 def spoiled_by_noise(block: BlockSpectrum) -> bool:
@@ -63,7 +64,7 @@ def compute_measures(
     -------
     dict of str to Estimate
         By name, in table order, with a population value where the block keeps groups of the data.  A measure the
-        products' noise spoils is unknown, with the reason.
+        products' noise spoils is unknown, with the reason.  Those of the gradient come last; they need no product.
     """
     # Noise averages out of the trace and hardly moves the largest eigenvalue.
     own = {"trace": trace(block), "lambda_max": lambda_max(block)}
@@ -84,4 +85,4 @@ def compute_measures(
         }
     own = {name: own[name] for name in _NAMES}
     found = with_population(block, own, alpha=alpha, tau_rel=tau_rel)
-    return as_drawn(found) if is_drawn(block) else found
+    return (as_drawn(found) if is_drawn(block) else found) | gradient_measures(block)

@@ -15,6 +15,7 @@ from hessent.eigensolver.settings import SolverSettings, is_exact
 from hessent.pipeline.accuracy import refuse_large_exact
 from hessent.pipeline.direct_blocks import DirectBlocks
 from hessent.pipeline.vector_places import PlannedVectors, SpillNotes, planned_vectors
+from hessent.spectra.gradients import BlockGradient
 
 
 class BlockSolvers:
@@ -67,8 +68,8 @@ class BlockSolvers:
             lambda note: engine.notify(note),
         )
 
-    def solver_for(self, block: Block, check: OperatorCheck) -> BlockSolver:
-        """Return a new solver of one of the blocks, with what the check found out about its products."""
+    def solver_for(self, block: Block, check: OperatorCheck, gradient: BlockGradient | None = None) -> BlockSolver:
+        """Return a new solver of one of the blocks, with what was found out about its products and gradient."""
         direct = self.direct.takes(block)
         return BlockSolver(
             block.name,
@@ -83,6 +84,7 @@ class BlockSolvers:
             group_items=self._engine.group_items,
             sampled_fraction=self._sampled_fraction,
             semidefinite=self._problem.curvature.semidefinite,
+            gradient=gradient,
             formed=partial(self.direct.spectrum, block, wanted=self._unfinished) if direct else None,
         )
 

@@ -21,6 +21,7 @@ from hessent.eigensolver.settings import joint_probes
 from hessent.pipeline.accuracy import Accuracy, sampled_fraction
 from hessent.pipeline.block_solvers import BlockSolvers
 from hessent.pipeline.block_work import BlockWork
+from hessent.pipeline.gradient_facts import find_gradients, gradients_from
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.operator_facts import find_out, from_facts
 from hessent.pipeline.parts import Part, part_facts
@@ -29,6 +30,7 @@ from hessent.pipeline.served_products import ServedProducts, spare_thread
 from hessent.pipeline.settled import Settled
 from hessent.pipeline.units import Units
 from hessent.pipeline.versions import library_versions
+from hessent.spectra.gradients import BlockGradient
 from hessent.spectra.model import BlockSpectrum, CheckpointInfo, DataInfo, LossInfo, Spectrum, TensorProbe
 from hessent.spectra.split import BlockSplit
 
@@ -62,6 +64,8 @@ class Measurement:
         The part of the blocks that is measured; the check is that of all.
     split_probes : int, optional
         Probes per block of the split of the Hessian, that of all blocks; by default there is none.
+    mini_batch : int, optional
+        Samples of the training's mini-batches, whose gradients are looked at.
 
     Attributes
     ----------
@@ -92,6 +96,7 @@ class Measurement:
         overflow: Overflow | None = None,
         part: Part | None = None,
         split_probes: int | None = None,
+        mini_batch: int | None = None,
     ) -> None:
         accuracy.require_sound()
         self.problem = problem
@@ -113,12 +118,15 @@ class Measurement:
         self.part = part
         self.units = Units()
         self._work: BlockWork | None = None
+        self.mini_batch = mini_batch
+        self.gradients: dict[str, BlockGradient] = {}
+        self.sampled_fraction = sampled_fraction(problem.num_samples, accuracy.population)
         self.solvers = BlockSolvers(
             problem,
             self.blocks,
             self.settings,
             self.engine,
-            sampled_fraction=sampled_fraction(problem.num_samples, accuracy.population),
+            sampled_fraction=self.sampled_fraction,
             unfinished=lambda: [block for block in self.blocks if block.name not in self.units.finished],
         )
 
@@ -205,8 +213,12 @@ class Measurement:
         observer.started("operator check", 0)
         split = planned_split(self.problem, self.blocks, self.split_probes, self.settings, observer)
         seed = self.settings.seed
-        facts = self.units.settle(self.settled(), lambda: find_out(self.engine, self.blocks, seed, split))
+        gradients = None if self.problem.metric is not None else self._find_gradients
+        facts = self.units.settle(
+            self.settled(), lambda: find_out(self.engine, self.blocks, seed, split, gradients)
+        )
         self.check, self.tensor_probe, self.split = from_facts(facts)
+        self.gradients = gradients_from(facts.get("gradients"))
         if self.verify:
             require_sound(self.check, self.problem.dtype)
         self.solvers.direct.should_stop = should_stop
@@ -220,6 +232,15 @@ class Measurement:
             workers=workers,
         )
         self.complete = self._work.run()
+
+    def _find_gradients(self) -> dict[str, Any]:
+        return find_gradients(
+            self.engine,
+            self.blocks,
+            batch_size=self.mini_batch,
+            seed=self.settings.seed,
+            sampled_fraction=self.sampled_fraction,
+        )
 
     def spectra(self) -> tuple[BlockSpectrum, ...]:
         """Return what is known so far, in the model's order; a block without an estimate is left out."""
@@ -268,4 +289,4 @@ class Measurement:
 
     def solver_for(self, block: Block) -> BlockSolver:
         """Return a new solver of one of the blocks, with what the check found out about its products."""
-        return self.solvers.solver_for(block, self.check)
+        return self.solvers.solver_for(block, self.check, self.gradients.get(block.name))

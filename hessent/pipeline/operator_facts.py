@@ -1,4 +1,4 @@
-"""What is found out about the operator once per run: its check, the source paper's probe of tensors, the split.
+"""What is found out once per run: the operator's check, the source paper's probe of tensors, gradients, the split.
 
 Both go through JSON, so that a run that is gone on with, and processes that share it, have the same ones.
 """
@@ -16,6 +16,7 @@ from hessent.curvature.containers import HalvedBatches
 from hessent.curvature.engine import HessianEngine
 from hessent.curvature.selfcheck import OperatorCheck, check_derivative, measure_noise
 from hessent.eigensolver.probes import generator_for
+from hessent.pipeline.gradient_facts import gradients_from
 from hessent.pipeline.residual_split import as_facts, split_from
 from hessent.pipeline.tensor_probe import probe_tensors
 from hessent.spectra.model import TensorProbe
@@ -27,6 +28,7 @@ def find_out(
     blocks: tuple[Block, ...],
     seed: int,
     split: Callable[[Mapping[str, float]], tuple[BlockSplit, ...]] | None = None,
+    gradients: Callable[[], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Check the operator of all blocks and take the probe of every tensor: JSON values.
 
@@ -40,6 +42,8 @@ def find_out(
         Of the vectors.
     split : callable, optional
         Splits the Hessian, told of the noise of the products by block.
+    gradients : callable, optional
+        Returns what `find_gradients` does.
     """
     problem = engine.problem
     recut = HessianEngine(problem.recut(HalvedBatches(problem.batches)), memory=0, engine="retained")
@@ -57,6 +61,7 @@ def find_out(
         "sums": [_told(value) for value in probe.sums],
         "gaps": [_told(value) for value in probe.gaps],
         **({} if split is None else {"split": as_facts(split(check.noise_floor))}),
+        **({} if gradients is None else {"gradients": gradients()}),
     }
 
 
@@ -64,6 +69,7 @@ def are_facts(facts: Any) -> bool:
     """Whether something that was stored is what `find_out` returned."""
     try:
         from_facts(facts)
+        gradients_from(facts.get("gradients"))
     except (KeyError, TypeError, ValueError, AttributeError):
         return False
     return True

@@ -13,6 +13,7 @@ from typing import Any
 from hessent.errors import HessentError, SpectrumFileError, UsageError
 from hessent.journal.folder import SUFFIX
 from hessent.journal.journal import Journal, JournalGoneError
+from hessent.pipeline.gradient_facts import trained_batch_size
 from hessent.pipeline.journalled_units import choices_of, run_kept
 from hessent.pipeline.kronecker_run import kronecker_settings, measure_kronecker, refuse_options_of_products
 from hessent.pipeline.measure import Measurement
@@ -273,5 +274,6 @@ def measurement_for(request: SpectrumRequest, prepared: Prepared) -> Measurement
         verify=request.verify,
         part=request.part,
         split_probes=request.split_probes,
+        mini_batch=trained_batch_size(prepared.checkpoint.optimizer),
         overflow=overflow_for(prepared.problem.device, request.output),
     )

@@ -26,6 +26,10 @@ _NOUNS = {
     "negative_ratio": ("share of eigenvalues below −τ", ""),
     "zero_ratio": ("share of eigenvalues near zero", ""),
     "condition_damped": ("damped condition number", ""),
+    "gradient_entropy": ("gradient's entropy", " nats"),
+    "gradient_gap": ("gradient's gap", " nats"),
+    "batch_gradient_entropy": ("entropy of mini-batches' gradients", " nats"),
+    "batch_gradient_gap": ("gap of mini-batches' gradients", " nats"),
 }
 
 

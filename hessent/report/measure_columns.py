@@ -21,6 +21,10 @@ _COLUMNS: Mapping[str, tuple[str, CellKind, int]] = {
     "condition_lower_entropy": ("κ ≥", "lower-bound", 6),
     "condition_lower_ritz": ("κ ≥ (Ritz)", "lower-bound", 7),
     "condition_damped": ("κ damped", "estimate", 7),
+    "gradient_entropy": ("H(g)", "estimate", 7),
+    "gradient_gap": ("gap(g)", "estimate", 6),
+    "batch_gradient_entropy": ("H(g) of batches", "estimate", 8),
+    "batch_gradient_gap": ("gap(g) of batches", "estimate", 7),
 }
 _OF_ORDER_ALPHA = ("entropy", "entropy_gap", "effective_rank")
 

@@ -33,6 +33,7 @@ from collections.abc import Sequence
 from hessent.measures.functionals import scale_of
 from hessent.measures.registry import tau
 from hessent.measures.stability import limit_of
+from hessent.report.gradient_note import notes_on_gradient
 from hessent.report.kinds import matrix_in_words
 from hessent.report.measure_columns import measure_column
 from hessent.report.numbers import at_most, format_estimate, format_number
@@ -77,7 +78,11 @@ def summary_tables(entry: SpectrumEntry, selection: Selection) -> list[Table]:
         columns=_columns(selection),
         rows=tuple(_row(measured, entry, selection) for measured in chosen),
         facts=_facts(entry.spectrum, entry.file),
-        notes=(*_notes(chosen, selection), *_notes_on_stability(chosen, entry.spectrum)),
+        notes=(
+            *_notes(chosen, selection),
+            *_notes_on_stability(chosen, entry.spectrum),
+            *notes_on_gradient(chosen, selection),
+        ),
         flags=_FLAGS,
     )
     if all(_has_only_trace(measured) for measured in chosen):

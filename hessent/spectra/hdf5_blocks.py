@@ -16,6 +16,7 @@ from hessent.spectra.hdf5_data_groups import (
     read_lanczos_groups,
     read_trace_groups,
 )
+from hessent.spectra.hdf5_gradients import read_gradient
 from hessent.spectra.hdf5_guard import GuardedGroup, require_ascending
 from hessent.spectra.hdf5_kronecker import read_approximation, read_factors
 from hessent.spectra.hdf5_versions import Readers, read_group
@@ -106,6 +107,7 @@ def _block_fields(group: GuardedGroup, *, multiplicity: str) -> dict[str, Any]:
         "noise": group.real("noise"),
         "noise_floor": noise_floor,
         "multiplicity": multiplicity,
+        "gradient": read_gradient(group),
         "semidefinite": group.has_attribute("semidefinite") and group.boolean("semidefinite"),
     }
 

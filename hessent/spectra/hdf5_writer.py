@@ -19,6 +19,7 @@ from hessent import __version__
 from hessent.estimate import Estimate
 from hessent.spectra import encoding
 from hessent.spectra.derived import Budget
+from hessent.spectra.hdf5_gradients import write_gradient
 from hessent.spectra.hdf5_packing import mark, new_group, put, write_arrays, write_json
 from hessent.spectra.kronecker import METHOD, KroneckerBlock
 from hessent.spectra.model import (
@@ -150,6 +151,8 @@ def write_block(parent: h5py.Group, key: str, block: BlockSpectrum) -> None:
         _write_factors(group, block)
     else:
         write_arrays(group, eigenvalues=block.eigenvalues, trace_estimates=block.trace_estimates)
+    if block.gradient is not None:
+        write_gradient(new_group(group, "gradient", encoding.GRADIENT), block.gradient)
     if block.groups is not None:
         _write_data_groups(new_group(group, "groups", encoding.DATA_GROUPS), block.groups)
     if block.outliers is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hessent.spectra.gradients import BlockGradient
 from hessent.spectra.split import BlockSplit
 
 Float64Array = NDArray[np.float64]
@@ -169,6 +170,8 @@ class BlockSpectrum:
     shorter : tuple of ShorterSpectrum
         The block after about 0.7 and 0.5 of the steps, where its probes share a Krylov space; empty where they do
         not (each recurrence can then be cut by itself).
+    gradient : BlockGradient or None
+        The gradient by the block's parameters, reduced; None where it was not kept.
     """
 
     name: str
@@ -190,6 +193,7 @@ class BlockSpectrum:
     semidefinite: bool = False
     groups: DataGroups | None = None
     shorter: tuple[ShorterSpectrum, ...] = ()
+    gradient: BlockGradient | None = None
 
 
 @dataclass(frozen=True)

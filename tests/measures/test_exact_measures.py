@@ -8,6 +8,7 @@ import pytest
 from oracles import network_like
 from small_matrices import exact_block, sampled_block
 
+from hessent.measures.gradient import GRADIENT_MEASURES
 from hessent.measures.registry import compute_measures, measure_names, tau
 from hessent.measures.trace import negative_mass
 
@@ -111,9 +112,9 @@ def test_the_bound_from_the_entropy_is_the_smallest_condition_number_that_allows
         )
 
 
-def test_all_thirteen_measures_come_in_the_stated_order():
-    assert set(measure_names()) == NAMES
-    assert len(measure_names()) == 13
+def test_all_measures_come_in_the_stated_order():
+    assert set(measure_names()) == NAMES | {*GRADIENT_MEASURES}
+    assert len(measure_names()) == 13 + len(GRADIENT_MEASURES)
     for block in (exact_block([1.0, 2.0]), sampled_block(network_like(60), steps=10)):
         assert tuple(compute_measures(block)) == measure_names()
 

@@ -1,0 +1,36 @@
+"""A line below the summary on the gradient of the whole model, which has no column unless one is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from hessent.measures.gradient import GRADIENT_MEASURES
+from hessent.report.numbers import format_estimate, format_number
+from hessent.report.selection import MeasuredBlock, Selection
+
+_WHOLE = "full"
+
+
+def notes_on_gradient(chosen: Sequence[MeasuredBlock], selection: Selection) -> list[str]:
+    """Return what is known of the gradient of the block `full`, one line or none.
+
+    Parameters
+    ----------
+    chosen : sequence of MeasuredBlock
+        The blocks that are shown.
+    selection : Selection
+        Which measures have columns: where those of the gradient do, the line would say it twice.
+    """
+    whole = next((measured for measured in chosen if measured.block.name == _WHOLE), None)
+    if whole is None or whole.block.gradient is None or set(selection.measures) & set(GRADIENT_MEASURES):
+        return []
+    gap, of_batches = whole.measures["gradient_gap"], whole.measures["batch_gradient_gap"]
+    if gap.value is None:
+        return [f"gradient of full: {gap.reason}."]
+    most = format_number(math.log(whole.block.size), 3)
+    told = f"gradient of full: gap {format_estimate(gap).joined()} of at most {most} nats"
+    if of_batches.value is not None:
+        size = whole.block.gradient.batch_size
+        told += f"; of mini-batches of {size:,}, {format_estimate(of_batches).joined()}"
+    return [f"{told}."]
