@@ -131,6 +131,11 @@ class GradientSpace:
         inner = torch.as_tensor(np.ascontiguousarray(self._rotation[:, places])).to(self._rows)
         return (self._rows.T @ inner).double()
 
+    def moves_of(self, vector: Tensor) -> Float64Array:
+        """Return the components of a vector (n,) along the Ritz vectors, shape (m,)."""
+        inner = (self._rows @ vector.to(self._rows)).double().cpu().numpy()
+        return inner if self._rotation is None else self._rotation.T @ inner
+
     def _of_rows(self, coefficients: Float64Array) -> Tensor:
         inner = torch.as_tensor(coefficients).to(self._rows)
         return (self._rows[: len(inner)].T @ inner).double()

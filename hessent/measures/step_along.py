@@ -22,6 +22,7 @@ from hessent.measures.gradient_quadrature import estimate_of
 Float64Array = NDArray[np.float64]
 
 UPHILL = "the step goes uphill"
+UNCERTAIN = "the sign of the curvature along the step is not certain"
 NO_BEST = "the curvature along the step is not positive: in the quadratic model the loss falls for ever"
 
 
@@ -57,7 +58,8 @@ class StepAlong:
         if self.slopes[0] <= 0.0:
             return Estimate.unknown(UPHILL)
         if self.curvatures[0] <= 0.0:
-            return Estimate.unknown(NO_BEST)
+            high = self.norm(1.0).high
+            return Estimate.unknown(NO_BEST if high is None or high <= 0.0 else UNCERTAIN)
         positive = self.curvatures > 0.0
         found = np.where(positive, self.slopes / np.where(positive, self.curvatures, 1.0), np.inf)
         return self._told(found)
