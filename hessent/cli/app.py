@@ -25,6 +25,7 @@ from hessent.cli import (
     plot,
     report,
     spectrum,
+    step,
     summary,
     train,
 )
@@ -41,6 +42,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("spectrum", spectrum.command, MEASURE),
     ("bound", bound.command, MEASURE),
     ("lion", lion.command, MEASURE),
+    ("step", step.command, MEASURE),
     ("merge", merge.command, MEASURE),
     ("train", train.command, MEASURE),
     ("summary", summary.command, READ),

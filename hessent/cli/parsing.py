@@ -29,6 +29,33 @@ def parse_options(entries: Sequence[str]) -> Mapping[str, str]:
     return options
 
 
+def parse_rates(entries: Sequence[str]) -> Mapping[str, float]:
+    """Turn repeated `NAME=RATE` into a mapping.
+
+    Raises
+    ------
+    UsageError
+        Naming every entry that is not of that form, and every name given twice.
+    """
+    problems: list[str] = []
+    rates: dict[str, float] = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        try:
+            rate = float(value)
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            problems.append(f"'{entry}' is not NAME=RATE")
+            continue
+        if name in rates:
+            problems.append(f"'{name}' is given twice")
+        rates[name] = rate
+    if problems:
+        raise UsageError("the rates cannot be read", where="--lr", problems=problems, fix="--lr adam=0.001")
+    return rates
+
+
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 

@@ -71,6 +71,8 @@ class StepRow:
         d·Hd; negative where d runs along negative curvature.
     best_learning_rate : Estimate
         The step size of the largest D; unknown, with the reason, where none is largest.
+    best_decrease : Estimate
+        D at that step size; unknown where there is none.
     stability_limit : Estimate
         The step size beyond which iterating diverges in this quadratic model; unknown, with the reason, where there
         is no such limit.
@@ -79,7 +81,7 @@ class StepRow:
     clip : float or None
         C, where the step is the clipped variant.
     measured : tuple of MeasuredStep
-        Empty where no loss was evaluated.
+        By rising learning rate; those after which the loss is not finite are left out.
     """
 
     optimizer: str
@@ -90,10 +92,16 @@ class StepRow:
     decrease: Estimate
     norm_h_squared: Estimate
     best_learning_rate: Estimate
+    best_decrease: Estimate
     stability_limit: Estimate
     noise: Estimate
     clip: float | None = None
     measured: tuple[MeasuredStep, ...] = ()
+
+    @property
+    def measured_decrease(self) -> float | None:
+        """What the loss really falls by at `learning_rate`; None where it was not evaluated, or is not finite."""
+        return next((own.decrease for own in self.measured if own.learning_rate == self.learning_rate), None)
 
 
 @dataclass(frozen=True)
@@ -140,8 +148,12 @@ class StepAnalysis:
         Share of ‖g‖² along negative curvature.
     noise_scale : Estimate
         k = tr Σ / tr H, with Σ the covariance of one sample's gradient.
-    batch_size : int
-        B of the noise.
+    noise_batches, batch_size : int
+        K and B of the noise.
+    curvature : str
+        How functions of H were had, as a clause.
+    matvecs : int
+        Products with H.
     rows : tuple of StepRow
     directions : tuple of StepDirection
         By falling abs(λ); the rest is last.
@@ -161,7 +173,10 @@ class StepAnalysis:
     damping: float
     negative_share: Estimate
     noise_scale: Estimate
+    noise_batches: int
     batch_size: int
+    curvature: str
+    matvecs: int
     rows: tuple[StepRow, ...]
     directions: tuple[StepDirection, ...]
     cautions: tuple[str, ...] = ()
