@@ -27,7 +27,7 @@ from hessent.curvature.blocks import FULL, Block
 from hessent.curvature.containers import samples
 from hessent.curvature.engine import HessianEngine
 from hessent.curvature.engines.double_backward import DoubleBackward
-from hessent.curvature.matrices.kinds import Hessian
+from hessent.curvature.matrices.kinds import OutputForm
 from hessent.curvature.problem import Problem, exact_derivatives
 from hessent.errors import SelfCheckError
 
@@ -204,7 +204,8 @@ def _graph(problem: Problem) -> DoubleBackward:
 def _difference(problem: Problem, origin: Tensor, direction: Tensor, step: float) -> Tensor:
     """Return the product with `direction` as a central difference of what needs one derivative less."""
     ahead, behind = origin + step * direction, origin - step * direction
-    if isinstance(problem.curvature, Hessian):
+    curvature = problem.curvature
+    if not isinstance(curvature, OutputForm):
         return (_gradient_at(problem, ahead) - _gradient_at(problem, behind)) / (2 * step)
     displacement = (_outputs_at(problem, ahead) - _outputs_at(problem, behind)) / (2 * step)
     _move_to(problem, origin)
@@ -213,7 +214,7 @@ def _difference(problem: Problem, origin: Tensor, direction: Tensor, step: float
         outputs = problem.outputs(inputs)
         at = outputs.detach()
         z = torch.zeros_like(at, requires_grad=True)
-        (slope,) = torch.autograd.grad(problem.curvature.form(problem.loss, at, targets, z), z, create_graph=True)
+        (slope,) = torch.autograd.grad(curvature.form(problem.loss, at, targets, z), z, create_graph=True)
         (M_u,) = torch.autograd.grad(slope, z, displacement)
         pulled_back = torch.autograd.grad(outputs, list(problem.parameters.values()), M_u, materialize_grads=True)
     return _flatten(pulled_back)

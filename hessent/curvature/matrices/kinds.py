@@ -53,13 +53,8 @@ class Curvature(ABC):
     semidefinite: bool = True
 
     @abstractmethod
-    def form(self, loss: Loss, at: Any, targets: Any, z: Any) -> Tensor:
-        """Return the form in the space of the outputs, as a function of their displacement `z`, over all items."""
-
     def objective(self, loss: Loss, outputs: Any, targets: Any) -> Tensor:
         """Return the scalar, summed over items, whose Hessian by the parameters is the matrix."""
-        at = map_tensors(outputs, lambda tensor: tensor.detach())
-        return self.form(loss, at, targets, outputs - at if isinstance(at, Tensor) else outputs)
 
     def loss(self, loss: Loss) -> Loss:
         """Return the loss, fit for the targets of `batches`."""
@@ -81,16 +76,6 @@ class Hessian(Curvature):
     definition = "second derivative of the mean loss by the parameters"
     semidefinite = False
 
-    def form(self, loss: Loss, at: Any, targets: Any, z: Any) -> Tensor:
-        """Not a form of the outputs: second derivatives of the model take part.
-
-        Raises
-        ------
-        NotImplementedError
-            Always.
-        """
-        raise NotImplementedError("the Hessian is no quadratic form of the outputs")
-
     def objective(self, loss: Loss, outputs: Any, targets: Any) -> Tensor:
         """Return the loss itself."""
         return loss.sum(outputs, targets)
@@ -100,7 +85,20 @@ class Hessian(Curvature):
         return {}
 
 
-class GaussNewton(Curvature):
+class OutputForm(Curvature):
+    """The Hessian of a quadratic form of the outputs, to which second derivatives of the model add nothing."""
+
+    @abstractmethod
+    def form(self, loss: Loss, at: Any, targets: Any, z: Any) -> Tensor:
+        """Return the form in the space of the outputs, as a function of their displacement `z`, over all items."""
+
+    def objective(self, loss: Loss, outputs: Any, targets: Any) -> Tensor:
+        """Return the form at the displacement 0, as a function of the parameters."""
+        at = map_tensors(outputs, lambda tensor: tensor.detach())
+        return self.form(loss, at, targets, outputs - at if isinstance(at, Tensor) else outputs)
+
+
+class GaussNewton(OutputForm):
     """The generalised Gauss-Newton matrix."""
 
     name = "ggn"
@@ -111,7 +109,7 @@ class GaussNewton(Curvature):
         return loss.forms.gauss_newton(at, targets, z)
 
 
-class Fisher(Curvature):
+class Fisher(OutputForm):
     """The Fisher matrix, the expectation over the predictive distribution taken exactly."""
 
     name = "fisher"
@@ -122,7 +120,7 @@ class Fisher(Curvature):
         return loss.forms.fisher(at, targets, z)
 
 
-class EmpiricalFisher(Curvature):
+class EmpiricalFisher(OutputForm):
     """The second moment of the per-item gradients at the data's own targets."""
 
     name = "empirical-fisher"
@@ -134,7 +132,7 @@ class EmpiricalFisher(Curvature):
 
 
 @dataclass(frozen=True)
-class SampledFisher(Curvature):
+class SampledFisher(OutputForm):
     """The Fisher matrix from targets drawn from the predictive distribution, the same ones on every pass.
 
     Attributes
