@@ -11,7 +11,8 @@ S = Σ ĝ²/p = Σ x² and q ≥ Σ abs(λ)/p (at most n'),
     y = min(x, C):   S min(1, C/√S) ≤ Σ x y ≤ min(S, C√(n' S)),   abs(Σ (λ/p) y²) ≤ min(S, C² q),
 
 because x ≤ √S.  The value told is the end that makes D smallest, and the step size that is best there decreases the
-model's loss for certain.
+model's loss for certain.  Where √S ≤ C nothing of the rest is clipped: it is Newton's step, a function of H, with
+the error of any such.
 
 Where eigenvalues are equal, so that their eigenvectors are not determined, those are meant along which the gradient
 has one component.  A component that is zero (to 1e-12 of the gradient) has sign zero; so all is exact for a closed
@@ -69,7 +70,7 @@ def eigenbasis_step(
     if clip is not None:
         limit = limit_of(inverse(damping), space.largest() if largest is None else largest)
         told = "H^-1 g, its length in H clipped along every eigendirection"
-    if not space.closed:
+    if not basis.known:
         told += f", enclosed but for {len(basis.held)} directions"
     return ClosedStep(
         "eigenbasis-ngd",
@@ -96,11 +97,17 @@ class _Eigenbasis:
         seen = space.components > _NOTHING * np.sqrt(space.norm_squared)
         self._lengths = np.where(seen, 1.0, 0.0) if clip is None else np.minimum(x, clip)  # y
         self._x = x
+        whole = space.sum_of(inverse(damping))
+        converged = float(np.square(x[self.held]).sum())
+        ends = (converged if whole.low is None else whole.low, np.inf if whole.high is None else whole.high)
+        self._left = [max(end - converged, 0.0) for end in ends]  # ends of S
+        self.known = space.closed or (clip is not None and float(np.sqrt(self._left[1])) <= clip)
 
     def moves(self) -> Float64Array:
         """d̂ for step size 1; NaN along Ritz vectors that have not converged."""
-        found = np.full(len(self._x), np.nan)
-        found[self.held] = -(self._lengths * self._roots)[self.held]
+        found = -self._lengths * self._roots
+        if not self.known:
+            found[np.setdiff1d(np.arange(len(found)), self.held)] = np.nan
         return found
 
     def along(self) -> StepAlong:
@@ -109,20 +116,26 @@ class _Eigenbasis:
         curvature = float((self._share * self._lengths**2)[self.held].sum())
         if self._space.closed:
             return StepAlong(np.array([slope]), np.array([curvature]), "exact")
+        if self.known:
+            return self._newton_beside(slope, curvature)
         (low, high), spread = self._rest()
         slopes = np.array([slope + low, slope + high])
         return StepAlong(slopes, np.array([curvature + spread, curvature - spread]), "enclosure")
 
+    def _newton_beside(self, slope: float, curvature: float) -> StepAlong:
+        """The converged pairs, and Newton's step in the rest."""
+        space, function = self._space, inverse(self._damping)
+        slopes = space.readings(function)
+        curvatures = space.readings(lambda values: values * np.square(function(values)))
+        squares = np.square(self._x[self.held])
+        slopes += slope - float(squares.sum())
+        curvatures += curvature - float((self._share[self.held] * squares).sum())
+        return StepAlong(slopes, curvatures, "estimate")
+
     def _rest(self) -> tuple[tuple[float, float], float]:
         """Ends of Σ x y, and a bound of abs(Σ (λ/p) y²), over the directions that have not converged."""
         count = self._space.size - len(self.held)
-        whole = self._space.sum_of(inverse(self._damping))
-        converged = float(np.square(self._x[self.held]).sum())
-
-        def left(end: float | None) -> float:
-            return np.inf if end is None else max(end - converged, 0.0)
-
-        least, most = left(whole.low if whole.low is not None else converged), left(whole.high)
+        least, most = self._left
         bound = self._bound_of_shares(count)
         if self._clip is None:
             return (float(np.sqrt(least)), float(np.sqrt(count * most))), bound
