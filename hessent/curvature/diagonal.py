@@ -110,7 +110,7 @@ def unit_diagonal(problem: Problem, *, seed: int) -> UnitDiagonal:
     sums = _squares(double, seed)
     draws = sums.draws
     parts = {name: part / sums.items for name, part in sums.by_name(sums.total).items()}
-    largest = max(float(part.max()) for part in parts.values())
+    largest = max(float(part.max()) for part in parts.values() if part.numel())
     if largest <= 0.0:
         raise DataError("no parameter has any influence on the outputs: the diagonal is zero")
     scales, dead, digest = {}, {}, hashlib.sha256()

@@ -58,4 +58,4 @@ class MicroBatch(ABC):
 def unflatten(V: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """Cut columns (n_b, k) into one tensor of shape (k, *shape) per parameter."""
     pieces = torch.split(V.T, [parameter.numel() for parameter in like], dim=1)
-    return [piece.reshape(-1, *parameter.shape) for piece, parameter in zip(pieces, like, strict=True)]
+    return [piece.reshape(V.shape[1], *parameter.shape) for piece, parameter in zip(pieces, like, strict=True)]

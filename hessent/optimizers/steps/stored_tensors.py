@@ -114,9 +114,10 @@ def settings_of(situation: Situation, name: str, *, own: bool, optimizers: Itera
     optimizers : iterable of str
         Its names: settings of a training with another one are none of its.
     """
-    state = situation.states.get(name) if own else None
-    if state is not None and state.settings:
-        return state.settings
+    states = situation.states if own else {}
+    for state in (states.get(name), *states.values()):  # one without a state has the settings of the others
+        if state is not None and state.settings:
+            return state.settings
     if situation.trained.get("name") not in set(optimizers):
         return {}
     trained = dict(situation.trained)
