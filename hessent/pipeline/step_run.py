@@ -160,7 +160,7 @@ class _Work:
         names = tuple(name for name in request.names if name in CLOSED)
         found = rows.analysed(names, damping=damping, clip=request.clip)
         if "ngd" in names:
-            planned = situation.problem.num_params if self._small else request.steps + PROBES
+            planned = situation.problem.num_params if self._small else request.steps
             situation.started("the Fisher matrix", planned)
             found.append(rows.natural(damping=request.damping, steps=request.steps))
         return found

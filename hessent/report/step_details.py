@@ -102,7 +102,7 @@ def origins_table(rows: Sequence[StepRow], checkpoint: str) -> Table:
         rows=tuple(body),
         title="What each step was taken from",
         notes=(
-            "size from: given (--lr), training (the rate of its next step), best (of the largest decrease along the "
+            "size from: given (--lr), training (the rate of its next step), best (of the largest D along the "
             "step), default. state from: the optimizer's state with the checkpoint, or rebuilt.",
         ),
         audience="people",
