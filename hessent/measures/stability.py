@@ -66,6 +66,16 @@ class StabilityLimit:
         low, high = (None if end is None else end / self.value for end in (lambda_max.low, lambda_max.high))
         return Estimate(lambda_max.value / self.value, low, high, lambda_max.exact)
 
+    def to_json(self, lambda_max: Mapping[str, Estimate]) -> dict[str, Any]:
+        """Return what JSON documents say: the limit, how it follows, and λ_max of every block over it."""
+        return {
+            "optimizer": self.optimizer,
+            "learning_rate": self.learning_rate,
+            "formula": self.formula,
+            "limit": self.value,
+            "lambda_max_over_limit": {name: self.share(value).to_json() for name, value in lambda_max.items()},
+        }
+
 
 def limit_of(spectrum: Spectrum) -> StabilityLimit | None:
     """Return the limit for a spectrum's eigenvalues, as far as its checkpoint says how it was trained.

@@ -77,13 +77,8 @@ def _stability(own: JudgedSpectrum, blocks: tuple[str, ...]) -> dict[str, Any]:
     limit = None if own.spectrum is None else limit_of(own.spectrum)
     if limit is None:
         return {}
-    shares = {
-        name: limit.share(own.blocks[name].measures["lambda_max"]).to_json()
-        for name in blocks
-        if name in own.blocks
-    }
-    stated = {"optimizer": limit.optimizer, "learning_rate": limit.learning_rate, "formula": limit.formula}
-    return {"stability": {**stated, "limit": limit.value, "lambda_max_over_limit": shares}}
+    known = {name: own.blocks[name].measures["lambda_max"] for name in blocks if name in own.blocks}
+    return {"stability": limit.to_json(known)}
 
 
 def _differences(found: RunDifference, measures: tuple[str, ...]) -> list[dict[str, Any]]:

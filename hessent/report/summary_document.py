@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hessent.measures.registry import tau
+from hessent.measures.stability import limit_of
 from hessent.report.selection import MeasuredBlock, Selection, SpectrumEntry, select_blocks
 from hessent.report.split_table import split_object
 
@@ -60,7 +61,11 @@ def _spectrum_object(entry: SpectrumEntry, selection: Selection) -> dict[str, An
         document["data"]["synthetic"] = True
     if selection.alpha != 1.0:
         document["alpha"] = selection.alpha if math.isfinite(selection.alpha) else "inf"
-    document["blocks"] = [_block_object(entry, m, selection.alpha) for m in select_blocks(entry, selection)]
+    chosen = select_blocks(entry, selection)
+    limit = limit_of(spectrum)
+    if limit is not None:
+        document["stability"] = limit.to_json({one.block.name: one.measures["lambda_max"] for one in chosen})
+    document["blocks"] = [_block_object(entry, one, selection.alpha) for one in chosen]
     if spectrum.split:
         shown = {block["name"] for block in document["blocks"]}
         document["split"] = [split_object(block) for block in spectrum.split if block.name in shown]

@@ -227,6 +227,10 @@ def test_the_edge_of_stability_stands_beside_the_largest_eigenvalue(measured, ca
     assert "2(1 + β)/η of sgd" in out
     assert compare("--measure", "trace") == 0
     assert "λ_max/limit" not in capfd.readouterr().out
+    assert main(["summary", "sgd/step-000000.spectrum.h5", "--json"]) == 0
+    summary = json.loads(capfd.readouterr().out)
+    jsonschema.validate(summary, load_schema("hessent.summary/1"))
+    assert summary["spectra"][0]["stability"]["limit"] == pytest.approx(limit)
     assert main(["summary", "sgd/step-000000.spectrum.h5"]) == 0
     told = capfd.readouterr().out
     assert re.search(r"0\.085 ± 0\.00\d+ times the limit of stable steps, 2\(1 \+ β\)/η = 38", told), told
