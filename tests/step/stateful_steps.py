@@ -47,7 +47,7 @@ class Place:
         self.problem = Problem(self.model, loss, cut, dtype=dtype)
         self.problem.measure_loss()
         self.engine = HessianEngine(self.problem, memory=2**28)
-        self.loss = functional.cross_entropy if loss == "cross-entropy" else functional.mse_loss
+        self.loss = functional.mse_loss if loss == "mse" else functional.cross_entropy
         self.gradient = self.gradient_over(range(count))
         self.mini = [self.gradient_over(torch.randperm(count)[:6].tolist()) for _ in range(batches)]
 
