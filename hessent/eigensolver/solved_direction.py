@@ -5,7 +5,9 @@ from the vector itself, with one product with H: exact for the u at hand.  What 
 told by b and c of the vectors that four fifths and half of its steps give, two columns more in that product.
 
 While θ ← θ − a (F + δI)^-1 H (θ − θ*) is iterated, a component of it shrinks if and only if a μ < 2, for the
-eigenvalues μ > 0 of (F + δI)^-½ H (F + δI)^-½.  Where both matrices were formed, `pair_eigenvalues` has them all.
+eigenvalues μ > 0 of (F + δI)^-½ H (F + δI)^-½.  Where both matrices were formed, `pair_eigenvalues` has them all;
+`pair_reach` is a lower bound of the largest from the converged eigenvectors V of H, for a product with F each: the
+largest eigenvalue of VᵀHV x = μ (VᵀFV + δI) x (Rayleigh and Ritz).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -81,3 +84,27 @@ def pair_eigenvalues(space: GradientSpace, hessian: GradientSpace, damping: floa
     turned = (space.vectors(places).T @ hessian.vectors(places)).cpu()
     matrix = roots[:, None] * ((turned * torch.as_tensor(hessian.values)) @ turned.T) * roots
     return np.asarray(torch.linalg.eigvalsh((matrix + matrix.T) / 2).numpy())
+
+
+def pair_reach(fisher: SymmetricOperator, hessian: GradientSpace, damping: float, most: int) -> float | None:
+    """Return a lower bound of the largest eigenvalue μ; None where no pair of H has converged.
+
+    Parameters
+    ----------
+    fisher : SymmetricOperator
+        F.
+    hessian : GradientSpace
+        Of H.
+    damping : float
+        δ.
+    most : int
+        Eigenvectors of H, each of which costs a product.
+    """
+    values, vectors, _ = hessian.converged(most)
+    if len(values) == 0:
+        return None
+    images = fisher.matmat(vectors.to(fisher.dtype)).double()
+    metric = (vectors.T @ images).cpu().numpy()
+    metric = (metric + metric.T) / 2 + damping * np.eye(len(values))
+    found = scipy.linalg.eigvalsh(np.diag(values), metric)
+    return float(found[-1])

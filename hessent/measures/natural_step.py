@@ -9,9 +9,12 @@ shrinks if and only if a μ < 2, so the limit is 2/μ_max; and for Σ = kH the m
     N_b = (a²/2B) tr(H (F + δI)^-1 kH (F + δI)^-1) = (k a²/2B) Σ μ².
 
 Both are exact where the matrices were formed.  Otherwise μ_max is at least the quotient of every vector x,
-x·Hx / x·(F + δI)x, and for x = d that is c/b: the limit is at most twice the best step size, which is told as an
-upper bound; and the noise takes F for H, Σ = kF, so that it is a sum over the spectrum of F,
-(k a²/2B) Σ λ²/(λ + δ)².
+x·Hx / x·(F + δI)x: for x = d that is c/b, and the best of the space of some eigenvectors of H is its `reach`.  The
+limit is then told as an upper bound, 2 over the larger of them.  The noise takes F for H, Σ = kF, so that it is a
+sum over the spectrum of F, (k a²/2B) Σ λ²/(λ + δ)².
+
+F = H would make the limit 2(1 + δ/λ_max), but what H has beside F is divided by δ where F is small: on a trained
+net of 53 parameters the limit was 0.015 with δ = λ_max/1,000, 0.10 with λ_max/100 and 0.84 with λ_max/10.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ def natural_step(
     damping: float,
     moves: Float64Array | None = None,
     pair: Float64Array | None = None,
+    reach: float | None = None,
 ) -> ClosedStep:
     """Return the step of natural gradient descent.
 
@@ -52,6 +56,8 @@ def natural_step(
         u along the Ritz vectors of H, shape (m,); None where nobody has taken the products.
     pair : Float64Array or None
         All μ, where both matrices were formed. Shape (n,).
+    reach : float or None
+        A lower bound of μ_max otherwise.
     """
     function = inverse(damping)
 
@@ -68,16 +74,15 @@ def natural_step(
         space.values,
         space.components,
         np.full(len(space.values), np.nan) if moves is None else moves,
-        _limit(along, pair),
+        _limit(along, pair, reach),
         noise,
     )
 
 
-def _limit(along: StepAlong, pair: Float64Array | None) -> Estimate:
+def _limit(along: StepAlong, pair: Float64Array | None, reach: float | None) -> Estimate:
     if pair is not None:
         largest = float(pair.max())
         return Estimate.exactly(2.0 / largest) if largest > 0.0 else Estimate.unknown(NO_POSITIVE)
     best = along.best().value
-    if best is None:
-        return Estimate.unknown(NO_BOUND)
-    return Estimate(2.0 * best, None, 2.0 * best)
+    least = max(0.0 if best is None else 1.0 / best, reach or 0.0)
+    return Estimate(2.0 / least, None, 2.0 / least) if least > 0.0 else Estimate.unknown(NO_BOUND)
