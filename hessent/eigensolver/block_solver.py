@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from hessent.eigensolver.deflated_route import DeflatedRoute
 from hessent.eigensolver.deflated_sampling import DeflatedSampling
 from hessent.eigensolver.exact_route import ExactRoute
+from hessent.eigensolver.gradient_along import GradientVector
 from hessent.eigensolver.joint_sampling import JointSampling
 from hessent.eigensolver.requests import Products
 from hessent.eigensolver.route import Route
@@ -61,6 +62,8 @@ class BlockSolver:
         Whether the block can have no negative eigenvalue: one beyond the products' noise is then an error.
     gradient : BlockGradient, optional
         The gradient by the block's parameters, reduced: it goes into the spectrum.
+    gradient_vector : callable, optional
+        Returns that gradient itself, shape (n,), where its components along eigenvectors are wanted.
     formed : callable, optional
         Returns the spectrum without a product, from what it has in common with any other of the block.
 
@@ -88,6 +91,7 @@ class BlockSolver:
         sampled_fraction: float = 0.0,
         semidefinite: bool = False,
         gradient: BlockGradient | None = None,
+        gradient_vector: GradientVector | None = None,
         formed: Callable[[BlockSpectrum], BlockSpectrum] | None = None,
     ) -> None:
         self.name = name
@@ -113,6 +117,7 @@ class BlockSolver:
             semidefinite=semidefinite,
             gradient=gradient,
         )
+        self._gradient_vector = None if gradient is None else gradient_vector
         self._formed = formed
         self._route: Route | None = None
         self._finished = False
@@ -204,6 +209,7 @@ class BlockSolver:
                 device=self._device,
                 group_items=self._items,
                 sampled_fraction=self._sampled_fraction,
+                gradient_vector=self._gradient_vector,
             )
         if self._settings.only_trace:
             return TraceRoute(self._empty, self._settings, self._publish, dtype=self._dtype, device=self._device)
@@ -217,6 +223,7 @@ class BlockSolver:
                 device=self._device,
                 group_items=self._items,
                 sampled_fraction=self._sampled_fraction,
+                gradient_vector=self._gradient_vector,
             )
         room = max(self._settings.room(self.size, itemsize), LEAST_ROOM)
         state = DeflatedSampling(
@@ -227,6 +234,7 @@ class BlockSolver:
             device=self._device,
             group_items=self._items,
             sampled_fraction=self._sampled_fraction,
+            gradient_vector=self._gradient_vector,
         )
         return DeflatedRoute(
             state,

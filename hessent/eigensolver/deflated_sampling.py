@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hessent.eigensolver.gradient_along import GradientVector, along_ritz_vectors
 from hessent.eigensolver.outliers import OutlierSearch
 from hessent.eigensolver.probe_groups import ProbeGroups
 from hessent.eigensolver.probes import gaussian_vectors
@@ -52,6 +53,8 @@ class DeflatedSampling:
         Items of each data group, shape (g,); None where products come without groups.
     sampled_fraction : float
         Share of a finite population that the data is; 0 for an unlimited one.
+    gradient_vector : callable, optional
+        Returns the gradient by the block's parameters, shape (n,).
 
     Attributes
     ----------
@@ -73,6 +76,7 @@ class DeflatedSampling:
         device: torch.device,
         group_items: NDArray[np.int64] | None,
         sampled_fraction: float,
+        gradient_vector: GradientVector | None = None,
     ) -> None:
         self.matvecs = 0
         self.pairs: RitzPairs | None = None
@@ -84,6 +88,7 @@ class DeflatedSampling:
         self._device = device
         self._items = group_items
         self._sampled_fraction = sampled_fraction
+        self._gradient_vector = gradient_vector
         self.probes = ProbeGroups(empty.size, partial(self._vectors, "probe"), room=room // 2, dtype=dtype)
         self._searched: Float64Array = np.zeros((0, 2))  # (value, residual) of every Ritz pair of the search
         self._search: OutlierSearch | None = None
@@ -167,6 +172,7 @@ class DeflatedSampling:
             ends += [(rule.nodes[j], rule.residuals[j]) for j in (0, -1)]
         largest, smallest = max(ends), min(ends)
         order = np.argsort(self.pairs.values)
+        rows = self.pairs.vectors
         return replace(
             self._empty,
             num_matvecs=self._empty.num_matvecs + self.matvecs,
@@ -178,6 +184,13 @@ class DeflatedSampling:
             lambda_min=(float(smallest[0]), float(smallest[1])),
             multiplicity="lower bound" if self._simple is None or self._shows_missed(runs) else "whole",
             groups=self._groups(),
+            gradient=along_ritz_vectors(
+                self._empty.gradient,
+                self._gradient_vector,
+                lambda vector: rows @ vector.to(rows.dtype),
+                self.pairs.values,
+                self.pairs.residuals,
+            ),
         )
 
     def saved_state(self) -> SavedState:

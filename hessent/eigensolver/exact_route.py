@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hessent.eigensolver.data_groups import groups_of_formed
 from hessent.eigensolver.dense import FormingMatrix
+from hessent.eigensolver.gradient_along import GradientVector, along_eigenvectors
 from hessent.eigensolver.requests import Products
 from hessent.eigensolver.saved_state import SavedState, StateReader
 from hessent.eigensolver.settings import FIRST_PROBES, LOOK_STEPS, SolverSettings
@@ -34,6 +35,8 @@ class ExactRoute:
         Items of each data group, shape (g,); None where products come without groups.
     sampled_fraction : float
         Share of a finite population that the data is; 0 for an unlimited one.
+    gradient_vector : callable, optional
+        Returns the gradient by the block's parameters, shape (n,).
     """
 
     wants_groups = True
@@ -47,10 +50,12 @@ class ExactRoute:
         device: torch.device,
         group_items: NDArray[np.int64] | None,
         sampled_fraction: float,
+        gradient_vector: GradientVector | None = None,
     ) -> None:
         self._empty, self._publish = empty, publish
         self._seed = settings.seed
         self._items, self._sampled_fraction = group_items, sampled_fraction
+        self._gradient_vector = gradient_vector
         self._num_groups = 0 if group_items is None else len(group_items)
         keep_groups = (3 + self._num_groups) * 8 * empty.size**2 <= settings.basis_memory
         self._forming = FormingMatrix(empty.size, device=device, keep_groups=keep_groups)
@@ -70,6 +75,11 @@ class ExactRoute:
         groups = None
         if self._items is not None:
             groups = groups_of_formed(formed, self._items, self._sampled_fraction, seed=self._seed)
+        gradient = self._empty.gradient
+        if gradient is None or self._gradient_vector is None:
+            eigenvalues = formed.eigenvalues()
+        else:
+            eigenvalues, gradient = along_eigenvectors(formed.total, gradient, self._gradient_vector())
         self._publish(
             replace(
                 self._empty,
@@ -77,7 +87,8 @@ class ExactRoute:
                 num_matvecs=self._empty.num_matvecs + self._empty.size,
                 converged=True,
                 status="exact",
-                eigenvalues=formed.eigenvalues(),
+                eigenvalues=eigenvalues,
+                gradient=gradient,
                 groups=groups,
             )
         )

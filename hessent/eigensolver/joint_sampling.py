@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hessent.eigensolver.block_lanczos import BlockLanczos
+from hessent.eigensolver.gradient_along import GradientVector, along_ritz_vectors
 from hessent.eigensolver.joint_space import JointSpectrum, joint_spectrum
 from hessent.eigensolver.probes import gaussian_vectors
 from hessent.eigensolver.requests import Products
@@ -57,6 +60,8 @@ class JointSampling:
         Items of each data group, shape (g,); None where products come without groups.
     sampled_fraction : float
         Share of a finite population that the data is; 0 for an unlimited one.
+    gradient_vector : callable, optional
+        Returns the gradient by the block's parameters, shape (n,).
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class JointSampling:
         device: torch.device,
         group_items: NDArray[np.int64] | None,
         sampled_fraction: float,
+        gradient_vector: GradientVector | None = None,
     ) -> None:
         self._empty = empty
         self._settings = settings
@@ -76,6 +82,7 @@ class JointSampling:
         self._itemsize = torch.finfo(dtype).bits // 8
         self._items = group_items
         self._sampled_fraction = sampled_fraction
+        self._gradient_vector = gradient_vector
         self._num_probes = joint_probes(settings, empty.size, empty.num_matvecs)
         starts = gaussian_vectors(
             empty.size, self._num_probes, seed=settings.seed, key=f"{empty.name}/probe", device=device
@@ -191,6 +198,13 @@ class JointSampling:
             lambda_min=found.lambda_min,
             multiplicity="whole" if found.whole else "lower bound",
             groups=self._groups(found),
+            gradient=along_ritz_vectors(
+                self._empty.gradient,
+                self._gradient_vector,
+                partial(self._components, found),
+                found.ritz_values,
+                found.ritz_residuals,
+            ),
             shorter=() if self._space.closed else tuple(self._cut(fraction) for fraction in _SHORTER),
         )
 
@@ -214,6 +228,11 @@ class JointSampling:
             outliers=outliers if outliers.shape[1] else None,
             probes=probes,
         )
+
+    def _components(self, found: JointSpectrum, vector: Tensor) -> Tensor:
+        """Inner products of a vector (n,) with all Ritz vectors of the space, converged or not: shape (M,)."""
+        in_basis = self._space.basis.coefficients(vector.double()[None])[0].double()
+        return torch.as_tensor(found.ritz_vectors.T, device=in_basis.device) @ in_basis
 
     def _read(self, size: int, num_steps: int) -> JointSpectrum:
         matrix, coupling = self._space.leading(size)

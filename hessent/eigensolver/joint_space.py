@@ -49,6 +49,10 @@ class JointSpectrum:
         Coefficients of the deflated Ritz vectors in the basis Q, shape (M, k).
     probe_vectors : Float64Array
         Coefficients of the probes' Krylov vectors in the basis Q, shape (b, M, m).
+    ritz_values, ritz_residuals : Float64Array
+        All Ritz pairs, ascending, shape (M,).
+    ritz_vectors : Float64Array
+        Coefficients of all Ritz vectors in the basis Q, shape (M, M).
     """
 
     outliers: Outliers
@@ -58,6 +62,9 @@ class JointSpectrum:
     whole: bool
     outlier_vectors: Float64Array
     probe_vectors: Float64Array
+    ritz_values: Float64Array
+    ritz_residuals: Float64Array
+    ritz_vectors: Float64Array
 
     def projected(self, groups: Float64Array, *, probes: int, steps: int) -> tuple[Float64Array, Float64Array]:
         """Project group matrices Qᵀ H_G Q (g, M, M) on the outliers and on the first steps of the first probes.
@@ -121,6 +128,9 @@ def joint_spectrum(
         whole=whole,
         outlier_vectors=vectors[:, deflated],
         probe_vectors=np.stack([vectors[:, rest] @ basis for _, _, basis in recurrences]),
+        ritz_values=values,
+        ritz_residuals=residuals,
+        ritz_vectors=vectors,
     )
 
 

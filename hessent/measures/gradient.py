@@ -1,4 +1,4 @@
-"""Entropy of the gradient, and its gap to the maximum, from one gradient and across mini-batches.
+"""Measures of the gradient: entropy and gap, from one gradient and across mini-batches; `gradient_directions`.
 
 For the n entries of a block's gradient g, p_i = |g_i| / Σ|g_j|:
 
@@ -30,8 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hessent.estimate import Estimate
-from hessent.measures.difference import Difference, apart_from, made_of, unknown
+from hessent.measures.difference import Difference, apart_from, made_of, unknown, unpaired_difference
 from hessent.measures.functionals import through
+from hessent.measures.gradient_directions import direction_measures
 from hessent.measures.jackknife import Jackknife, jackknife
 from hessent.measures.reach import Reaches
 from hessent.measures.replicates import t_quantile
@@ -40,7 +41,9 @@ from hessent.spectra.model import BlockSpectrum
 
 Float64Array = NDArray[np.float64]
 
-GRADIENT_MEASURES = ("gradient_entropy", "gradient_gap", "batch_gradient_entropy", "batch_gradient_gap")
+_ENTROPIES = ("gradient_entropy", "gradient_gap", "batch_gradient_entropy", "batch_gradient_gap")
+_DIRECTIONS = ("gradient_top_share", "gradient_negative_share")
+GRADIENT_MEASURES = (*_ENTROPIES, *_DIRECTIONS)
 
 _NOT_KEPT = "the gradient was not kept: an older file, K-FAC, or a preconditioned matrix"
 _ZERO = "the gradient is zero"
@@ -49,6 +52,7 @@ _ROUNDED = "the gradient is lost in rounding; use --dtype float64"
 _LARGEST_ROUNDING = 1e-4  # Σ|error| / Σ|g|; at that, the entropy is off by a few thousandths of a nat at most
 _WIDENING = 1.25
 _REACH = 2.0  # jackknife biases
+_ENCLOSED = "enclosures of both runs add"
 _OTHER_DATA = "the data differ"
 _OTHER_BATCHES = "mini-batches differ: other data, seed or size"
 
@@ -58,10 +62,13 @@ def gradient_measures(block: BlockSpectrum) -> dict[str, Estimate]:
     gradient = block.gradient
     if gradient is None:
         return {name: Estimate.unknown(_NOT_KEPT) for name in GRADIENT_MEASURES}
-    return {
-        name: (_of_batches if _is_of_batches(name) else _of_all)(name, gradient, block.size)
-        for name in GRADIENT_MEASURES
+    found = {
+        name: (_of_batches if _is_of_batches(name) else _of_all)(name, gradient, block.size) for name in _ENTROPIES
     }
+    problem = _problem(gradient)
+    if problem is not None:
+        return found | {name: Estimate.unknown(problem) for name in _DIRECTIONS}
+    return found | direction_measures(block)
 
 
 def gradient_differences(
@@ -91,6 +98,9 @@ def gradient_differences(
         a, b = own[name], other[name]
         if run.gradient is None or reference.gradient is None or a.value is None or b.value is None:
             found[name] = unknown(a, b)
+            continue
+        if name in _DIRECTIONS:
+            found[name] = unpaired_difference(a, b, _ENCLOSED)
             continue
         values = _values(name, run.gradient, run.size), _values(name, reference.gradient, reference.size)
         if not _is_of_batches(name):
@@ -124,11 +134,17 @@ def _values(name: str, gradient: BlockGradient, size: int) -> Float64Array:
     return entropies if name.endswith("_entropy") else math.log(size) - entropies
 
 
-def _of_all(name: str, gradient: BlockGradient, size: int) -> Estimate:
+def _problem(gradient: BlockGradient) -> str | None:
+    """Return why nothing relative is known of the gradient of all the data, None where it is."""
     if gradient.total[0] == 0.0:
-        return Estimate.unknown(_ZERO)
-    if gradient.rounding > _LARGEST_ROUNDING:
-        return Estimate.unknown(_ROUNDED)
+        return _ZERO
+    return _ROUNDED if gradient.rounding > _LARGEST_ROUNDING else None
+
+
+def _of_all(name: str, gradient: BlockGradient, size: int) -> Estimate:
+    problem = _problem(gradient)
+    if problem is not None:
+        return Estimate.unknown(problem)
     values = _values(name, gradient, size)
     own = Estimate.exactly(max(float(values[0]), 0.0))
     error = _data_error(values, gradient)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from torch import Tensor
+
 from hessent.curvature.blocks import Block
 from hessent.curvature.engine import HessianEngine
 from hessent.curvature.problem import Problem
@@ -68,7 +70,13 @@ class BlockSolvers:
             lambda note: engine.notify(note),
         )
 
-    def solver_for(self, block: Block, check: OperatorCheck, gradient: BlockGradient | None = None) -> BlockSolver:
+    def solver_for(
+        self,
+        block: Block,
+        check: OperatorCheck,
+        gradient: BlockGradient | None = None,
+        gradient_vector: Callable[[], Tensor] | None = None,
+    ) -> BlockSolver:
         """Return a new solver of one of the blocks, with what was found out about its products and gradient."""
         direct = self.direct.takes(block)
         return BlockSolver(
@@ -85,6 +93,7 @@ class BlockSolvers:
             sampled_fraction=self._sampled_fraction,
             semidefinite=self._problem.curvature.semidefinite,
             gradient=gradient,
+            gradient_vector=gradient_vector,
             formed=partial(self.direct.spectrum, block, wanted=self._unfinished) if direct else None,
         )
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from hessent.curvature.blocks import Block
 from hessent.curvature.drawn_batches import drawn_batches
@@ -25,6 +27,25 @@ _BATCHES, _LEAST_BATCHES = 16, 4
 _PASSES = 8  # over the data, that mini-batches may take together
 
 
+class GradientVectors:
+    """The gradient of the mean loss by all parameters, in the precision of the products.
+
+    Parameters
+    ----------
+    problem : Problem
+        Whose gradient it is.
+    found : Gradients
+        Where it is in.
+    """
+
+    def __init__(self, problem: Problem, found: Gradients) -> None:
+        self._parts = {name: values.to(problem.dtype).reshape(-1) for name, values in found.total.items()}
+
+    def of(self, block: Block) -> Tensor:
+        """Return its entries for the parameters of a block, shape (n,)."""
+        return torch.cat([self._parts[name] for name in block.parameters])
+
+
 def trained_batch_size(optimizer: Mapping[str, Any]) -> int | None:
     """Return the samples of a mini-batch that a checkpoint's metadata tell of, None where they do not."""
     told = optimizer.get("batch_size")
@@ -33,8 +54,8 @@ def trained_batch_size(optimizer: Mapping[str, Any]) -> int | None:
 
 def find_gradients(
     engine: HessianEngine, blocks: Sequence[Block], *, batch_size: int | None, seed: int, sampled_fraction: float
-) -> dict[str, Any]:
-    """Take the gradients and reduce them: JSON values.
+) -> tuple[dict[str, Any], GradientVectors]:
+    """Take the gradients and reduce them: JSON values, and the gradient itself.
 
     Parameters
     ----------
@@ -53,12 +74,18 @@ def find_gradients(
     found = engine.retried(lambda problem: gradients(problem, engine.division))
     batches = engine.retried(lambda problem: _batch_sums(problem, size, seed))
     items = engine.group_items
-    return {
+    facts = {
         "batch_size": size,
         "items": None if items is None else items.tolist(),
         "sampled_fraction": sampled_fraction,
         "blocks": {block.name: _reduced_block(block, found, batches) for block in blocks},
     }
+    return facts, GradientVectors(engine.problem, found)
+
+
+def gradient_vectors(engine: HessianEngine) -> GradientVectors:
+    """Return the gradient itself, as the process has it that found out the facts."""
+    return GradientVectors(engine.problem, engine.retried(lambda problem: gradients(problem, engine.division)))
 
 
 def gradients_from(facts: Mapping[str, Any] | None) -> dict[str, BlockGradient]:

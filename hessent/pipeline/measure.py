@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from hessent.eigensolver.settings import joint_probes
 from hessent.pipeline.accuracy import Accuracy, sampled_fraction
 from hessent.pipeline.block_solvers import BlockSolvers
 from hessent.pipeline.block_work import BlockWork
-from hessent.pipeline.gradient_facts import find_gradients, gradients_from
+from hessent.pipeline.gradient_facts import GradientVectors, find_gradients, gradient_vectors, gradients_from
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.operator_facts import find_out, from_facts
 from hessent.pipeline.parts import Part, part_facts
@@ -120,6 +121,7 @@ class Measurement:
         self._work: BlockWork | None = None
         self.mini_batch = mini_batch
         self.gradients: dict[str, BlockGradient] = {}
+        self._gradient_vectors: GradientVectors | None = None
         self.sampled_fraction = sampled_fraction(problem.num_samples, accuracy.population)
         self.solvers = BlockSolvers(
             problem,
@@ -219,6 +221,9 @@ class Measurement:
         )
         self.check, self.tensor_probe, self.split = from_facts(facts)
         self.gradients = gradients_from(facts.get("gradients"))
+        if self.gradients and self._gradient_vectors is None and not self.settings.only_trace:
+            # Another process has settled the facts, and does not tell the gradient itself.
+            self._gradient_vectors = gradient_vectors(self.engine)
         if self.verify:
             require_sound(self.check, self.problem.dtype)
         self.solvers.direct.should_stop = should_stop
@@ -234,13 +239,14 @@ class Measurement:
         self.complete = self._work.run()
 
     def _find_gradients(self) -> dict[str, Any]:
-        return find_gradients(
+        facts, self._gradient_vectors = find_gradients(
             self.engine,
             self.blocks,
             batch_size=self.mini_batch,
             seed=self.settings.seed,
             sampled_fraction=self.sampled_fraction,
         )
+        return facts
 
     def spectra(self) -> tuple[BlockSpectrum, ...]:
         """Return what is known so far, in the model's order; a block without an estimate is left out."""
@@ -289,4 +295,6 @@ class Measurement:
 
     def solver_for(self, block: Block) -> BlockSolver:
         """Return a new solver of one of the blocks, with what the check found out about its products."""
-        return self.solvers.solver_for(block, self.check, self.gradients.get(block.name))
+        gradient, vectors = self.gradients.get(block.name), self._gradient_vectors
+        vector = None if vectors is None else partial(vectors.of, block)
+        return self.solvers.solver_for(block, self.check, gradient, vector)

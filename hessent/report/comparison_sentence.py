@@ -30,6 +30,8 @@ _NOUNS = {
     "gradient_gap": ("gradient's gap", " nats"),
     "batch_gradient_entropy": ("entropy of mini-batches' gradients", " nats"),
     "batch_gradient_gap": ("gap of mini-batches' gradients", " nats"),
+    "gradient_top_share": ("gradient's share along the ten leading eigenvectors", ""),
+    "gradient_negative_share": ("gradient's share along negative curvature", ""),
 }
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from hessent.measures.gradient import GRADIENT_MEASURES
+from hessent.measures.gradient_directions import LEADING
 from hessent.report.numbers import format_estimate, format_number
 from hessent.report.selection import MeasuredBlock, Selection
 
@@ -33,4 +34,8 @@ def notes_on_gradient(chosen: Sequence[MeasuredBlock], selection: Selection) -> 
     if of_batches.value is not None:
         size = whole.block.gradient.batch_size
         told += f"; of mini-batches of {size:,}, {format_estimate(of_batches).joined()}"
+    shares = whole.measures["gradient_top_share"], whole.measures["gradient_negative_share"]
+    if all(share.value is not None for share in shares):
+        top, negative = (format_estimate(share, "bracket").joined() for share in shares)
+        told += f". Of ‖g‖², {top} along the {LEADING} leading eigenvectors, {negative} along negative curvature"
     return [f"{told}."]

@@ -25,6 +25,8 @@ _COLUMNS: Mapping[str, tuple[str, CellKind, int]] = {
     "gradient_gap": ("gap(g)", "estimate", 6),
     "batch_gradient_entropy": ("H(g) of batches", "estimate", 8),
     "batch_gradient_gap": ("gap(g) of batches", "estimate", 7),
+    "gradient_top_share": ("g in top 10", "bracket", 6),
+    "gradient_negative_share": ("g along λ < 0", "bracket", 7),
 }
 _OF_ORDER_ALPHA = ("entropy", "entropy_gap", "effective_rank")
 

@@ -18,6 +18,24 @@ REDUCED = ("Σ|g|", "Σg²", "H")
 
 
 @dataclass(frozen=True, eq=False)
+class GradientAlong:
+    """Where a gradient points among orthonormal eigenvectors or Ritz vectors of its block.
+
+    Attributes
+    ----------
+    shares : Float64Array
+        (g·y)² / ‖g‖² of every vector y, in the order of the eigenvalues. Shape (m,).
+    values, residuals : Float64Array or None
+        Ritz values, ascending, and norms ‖H y − θ y‖. Shape (m,). None where the vectors are all eigenvectors of an
+        exact block.
+    """
+
+    shares: Float64Array  # (m,)
+    values: Float64Array | None = None  # (m,)
+    residuals: Float64Array | None = None  # (m,)
+
+
+@dataclass(frozen=True, eq=False)
 class BlockGradient:
     """The gradient of the mean loss by the parameters of a block, with less of the data, and of mini-batches.
 
@@ -37,6 +55,8 @@ class BlockGradient:
         Items of each group. Shape (g,).
     sampled_fraction : float
         Items divided by the size of the finite population they were drawn from; 0 for an unlimited one.
+    along : GradientAlong or None
+        Where it points; None where no eigenvectors were at hand.
     """
 
     total: Float64Array  # (3,)
@@ -46,3 +66,4 @@ class BlockGradient:
     left_out: Float64Array | None = None  # (g, 3)
     items: NDArray[np.int64] | None = None  # (g,)
     sampled_fraction: float = 0.0
+    along: GradientAlong | None = None

@@ -8,14 +8,15 @@ import h5py
 import numpy as np
 
 from hessent.spectra import encoding
-from hessent.spectra.gradients import REDUCED, BlockGradient, Float64Array
-from hessent.spectra.hdf5_guard import GuardedGroup
+from hessent.spectra.gradients import REDUCED, BlockGradient, Float64Array, GradientAlong
+from hessent.spectra.hdf5_guard import GuardedGroup, require_ascending
 from hessent.spectra.hdf5_packing import put, write_arrays
 from hessent.spectra.hdf5_versions import Readers, read_group
 
 _LARGEST_NORM = 1e70  # squares must not be beyond what is read of any array
 _MOST_ITEMS = 1 << 48  # of one group of the data: sums and products with it must not overflow
 _ROUNDING = 1e-6
+_ORTHOGONALITY = 1e-2  # of vectors that are kept in float32
 
 
 def write_gradient(group: h5py.Group, gradient: BlockGradient) -> None:
@@ -26,6 +27,13 @@ def write_gradient(group: h5py.Group, gradient: BlockGradient) -> None:
     write_arrays(
         group, items=gradient.items, reduced=np.concatenate([gradient.total[None], left_out, gradient.batches])
     )
+    if gradient.along is not None:
+        write_arrays(
+            group,
+            residuals=gradient.along.residuals,
+            shares=gradient.along.shares,
+            values=gradient.along.values,
+        )
 
 
 def read_gradient(block: GuardedGroup) -> BlockGradient | None:
@@ -38,6 +46,8 @@ def read_gradient(block: GuardedGroup) -> BlockGradient | None:
     for rows in (gradient.total[None], gradient.batches, gradient.left_out):
         if rows is not None:
             _require_possible(group, rows, size)
+    if gradient.along is not None:
+        _require_directions(group, gradient.along, size, exact="eigenvalues" in block)
     return gradient
 
 
@@ -62,7 +72,19 @@ def _read_gradient(group: GuardedGroup) -> BlockGradient:
         left_out=None if items is None else reduced[1 : 1 + count],
         items=items,
         sampled_fraction=fraction,
+        along=_read_along(group) if "shares" in group else None,
     )
+
+
+def _read_along(group: GuardedGroup) -> GradientAlong:
+    shares = group.reals("shares", None)
+    if "values" not in group:
+        return GradientAlong(shares)
+    values, residuals = (group.reals(name, len(shares)) for name in ("values", "residuals"))
+    require_ascending(group, "values", values)
+    if residuals.min(initial=0.0) < 0.0:
+        raise group.failure("residuals", "holds a negative norm")
+    return GradientAlong(shares, values, residuals)
 
 
 def _require_possible(group: GuardedGroup, rows: Float64Array, size: int) -> None:
@@ -75,6 +97,16 @@ def _require_possible(group: GuardedGroup, rows: Float64Array, size: int) -> Non
     least, most = absolute**2 / size, absolute**2
     if (square < least * (1 - _ROUNDING)).any() or (square > most * (1 + _ROUNDING)).any():
         raise group.failure("reduced", f"holds norms that no {size:,} numbers have")
+
+
+def _require_directions(group: GuardedGroup, along: GradientAlong, size: int, *, exact: bool) -> None:
+    """Refuse shares that are none, or of other vectors than the block's."""
+    if along.shares.min(initial=0.0) < 0.0 or along.shares.sum() > 1 + _ORTHOGONALITY:
+        raise group.failure("shares", "is not shares of one whole")
+    if exact and (along.values is not None or len(along.shares) != size):
+        raise group.failure("shares", f"is not that of the {size:,} eigenvectors of an exact block")
+    if not exact and (along.values is None or len(along.shares) > size):
+        raise group.failure("shares", f"has no Ritz values, or more than the {size:,} that there can be")
 
 
 READERS: Readers = {encoding.GRADIENT: _read_gradient}

@@ -7,9 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from cases import columns_of, dense_hessian
 from torch import nn
 from torch.nn import functional
 
+import hessent
 from hessent.curvature.blocks import resolve_blocks
 from hessent.curvature.drawn_batches import drawn_batches
 from hessent.curvature.engine import HessianEngine
@@ -55,7 +57,7 @@ def measured(model, cuts, *, batch_size=8, seed=0, groups=4, dtype=torch.float64
     problem.measure_loss()
     engine = HessianEngine(problem, memory=2**30, engine="retained", num_groups=groups)
     blocks = resolve_blocks(problem.model, problem.parameters, ["layer"], full=True)
-    facts = find_gradients(engine, blocks, batch_size=batch_size, seed=seed, sampled_fraction=0.0)
+    facts, _ = find_gradients(engine, blocks, batch_size=batch_size, seed=seed, sampled_fraction=0.0)
     return blocks, gradients_from(facts)
 
 
@@ -167,12 +169,41 @@ def test_what_cancels_in_float32_is_told_as_rounding():
         problem.measure_loss()
         engine = HessianEngine(problem, memory=2**30, engine="retained", num_groups=4)
         blocks = resolve_blocks(problem.model, problem.parameters, ["layer"], full=False)
-        facts = find_gradients(engine, blocks, batch_size=50, seed=0, sampled_fraction=0.0)
+        facts, _ = find_gradients(engine, blocks, batch_size=50, seed=0, sampled_fraction=0.0)
         roundings[dtype] = gradients_from(facts)[blocks[0].name].rounding
     assert roundings[torch.float32] > 1e-2
     model.weight.data += 0.1  # away from it
     problem = Problem(model, "mse", list(zip(x.split(100), y.split(100), strict=True)))
     problem.measure_loss()
     engine = HessianEngine(problem, memory=2**30, engine="retained", num_groups=4)
-    facts = find_gradients(engine, blocks, batch_size=50, seed=0, sampled_fraction=0.0)
+    facts, _ = find_gradients(engine, blocks, batch_size=50, seed=0, sampled_fraction=0.0)
     assert gradients_from(facts)[blocks[0].name].rounding < 1e-5
+
+
+def test_shares_along_eigenvectors_are_those_of_the_dense_hessian():
+    model = net()
+    inputs, targets = data()
+    found = hessent.spectrum(
+        Problem(
+            model, "cross-entropy", [(inputs[:20], targets[:20]), (inputs[20:], targets[20:])], dtype=torch.float64
+        ),
+        blocks=["layer", "*.weight=weights"],
+        method="exact",
+    ).measures()
+    whole = flat(dense_gradient(model, inputs, targets), dict(model.named_parameters()))
+    hessian, _ = dense_hessian(net(), inputs, targets, functional.cross_entropy)
+    chosen = {
+        "full": dict(model.named_parameters()),
+        "2": ("2.weight", "2.bias"),
+        "weights": ("0.weight", "2.weight"),
+    }
+    for name, parameters in chosen.items():
+        columns = columns_of(model, tuple(parameters))
+        values, vectors = np.linalg.eigh(hessian[columns][:, columns].numpy())
+        shares = (whole[columns].numpy() @ vectors) ** 2 / float(whole[columns] @ whole[columns])
+        leading = np.argsort(-np.abs(values))[:10]
+        assert found[name]["gradient_top_share"].value == pytest.approx(shares[leading].sum(), rel=1e-6)
+        negative = found[name]["gradient_negative_share"]
+        # A softmax leaves one direction of the outputs without curvature: rounding decides its sign.
+        assert negative.low - 1e-9 <= shares[values < 0.0].sum() <= negative.high + 1e-9
+        assert negative.high - negative.low < 1e-3

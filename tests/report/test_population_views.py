@@ -288,6 +288,8 @@ def test_the_fields_of_the_contract_are_all_there_and_in_its_order(grouped):
         *("trace", "abs_trace", "lambda_max", "lambda_min", "positive_ratio", "negative_ratio", "zero_ratio"),
         *("entropy", "entropy_gap", "effective_rank"),
         *("condition_lower_entropy", "condition_lower_ritz", "condition_damped"),
+        *("gradient_entropy", "gradient_gap", "batch_gradient_entropy", "batch_gradient_gap"),
+        *("gradient_top_share", "gradient_negative_share"),
     ]
     assert list(block["measures"]["trace"]) == ["value", "low", "high", "exact", "population"]
     assert list(block["budget"]["entropy_gap"]) == ["probes", "quadrature", "data", "precision"]
