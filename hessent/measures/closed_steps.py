@@ -11,10 +11,10 @@ positive whatever the sign of λ.  What the step does is still told by H itself:
 | gradient-norm-ngd              | −a ĝ/√p                       | a(1/√λ − a/2) ĝ²              | a² ĝ²          |
 | eigenbasis-ngd                 | −a sign(ĝ)/√p                 | a abs(ĝ)/√λ − a²/2            | a²             |
 | gd                             | −a ĝ                          | a ĝ²(1 − aλ/2)                | a² λ ĝ²        |
-| normalized-gd, L = λ_max       | −a ĝ/(√L ‖g‖)                 | together a‖g‖/√L − ½ a² r/L   | together a² r/L|
+| normalized-gd, L = max abs(λ)  | −a ĝ/(√L ‖g‖)                 | together a‖g‖/√L − ½ a² r/L   | together a² r/L|
 
-with r = g·Hg/‖g‖²; in the metric L·I, which the step takes for H, the last would be a‖g‖/√L − a²/2 and a², which is
-never more than a²/2 too pessimistic.  Clipped at C, with a the rate of the step that is cut:
+with r = g·Hg/‖g‖².  In the metric L·I, which that step takes for H, the last would be a‖g‖/√L − a²/2 and a²: what
+is told is what H makes of it.  Clipped at C, with a the rate of the step that is cut:
 
 | normalized-ngd                 | −a min(1, C/G) ĝ/p            |
 | gradient-norm-ngd              | −a min(1, C√p) ĝ/p            |
@@ -209,16 +209,10 @@ class _Builder:
         return self._step("gd", "g", np.ones_like, limit_of(np.ones_like, self.largest), polynomial=True)
 
     def normalized_descent(self) -> ClosedStep:
-        length = self.largest.value
-        told, limit = "g of length 1 in L·I, L = λ_max", Estimate.unknown(NEVER_SETTLES)
-        factor = 0.0 if length is None or length <= 0.0 else (length * self.space.norm_squared) ** -0.5
-        step = self._step("normalized-gd", told, np.ones_like, limit, factors=np.array([factor]), polynomial=True)
-        if factor > 0.0:
-            return step
-        unknown = Estimate.unknown(NO_POSITIVE)
-        return ClosedStep(
-            step.optimizer, told, step.along, step.values, step.components, step.moves, limit, lambda _: unknown
-        )
+        length = float(np.abs(self.space.values).max())  # L
+        factor = (length * self.space.norm_squared) ** -0.5 if length > 0.0 else 0.0
+        told, limit = "g of length 1 in L·I, L the largest abs(λ)", Estimate.unknown(NEVER_SETTLES)
+        return self._step("normalized-gd", told, np.ones_like, limit, factors=np.array([factor]), polynomial=True)
 
     def _step(
         self,

@@ -22,6 +22,7 @@ from hessent.measures.gradient_quadrature import estimate_of
 Float64Array = NDArray[np.float64]
 
 UPHILL = "the step goes uphill"
+NOTHING = "the step is zero"
 UNCERTAIN = "the sign of the curvature along the step is not certain"
 NO_BEST = "the curvature along the step is not positive: in the quadratic model the loss falls for ever"
 
@@ -56,7 +57,7 @@ class StepAlong:
     def best(self) -> Estimate:
         """Return the step size of the largest D; unknown where none is largest."""
         if self.slopes[0] <= 0.0:
-            return Estimate.unknown(UPHILL)
+            return Estimate.unknown(UPHILL if self.slopes[0] < 0.0 else NOTHING)
         if self.curvatures[0] <= 0.0:
             high = self.norm(1.0).high
             return Estimate.unknown(NO_BEST if high is None or high <= 0.0 else UNCERTAIN)
