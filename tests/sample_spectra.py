@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from hessent.spectra.gradients import BlockGradient, GradientAlong
 from hessent.spectra.model import (
     BlockSpectrum,
     CheckpointInfo,
@@ -210,6 +211,27 @@ def resnet_blocks():
                 lanczos_block(name, size=36_864 << (index // 12), seed=index, scale=scale, converged=index % 5 != 0)
             )
     return (*blocks, lanczos_block("full", size=11_173_962, seed=99, scale=30.0, num_outliers=20))
+
+
+def with_gradient(block, seed=0):
+    """The block with a made-up gradient: four groups of the data, twelve mini-batches, and where it points."""
+    generator = np.random.default_rng(seed)
+    gradient = generator.standard_t(3, min(block.size, 4000))
+    rows = np.array([_reduced(gradient + 0.3 * generator.normal(size=gradient.shape)) for _ in range(17)])
+    along = None
+    if block.eigenvalues is not None:
+        along = GradientAlong(generator.dirichlet(np.ones(block.size)))
+    elif block.outliers is not None:
+        shares = generator.dirichlet(np.ones(len(block.outliers.values) + 1))[1:]
+        along = GradientAlong(shares, block.outliers.values, block.outliers.residuals)
+    found = BlockGradient(rows[0], 1e-7, rows[5:], 64, rows[1:5], np.full(4, 128), 0.25, along)
+    return dataclasses.replace(block, gradient=found)
+
+
+def _reduced(gradient):
+    sizes = np.abs(gradient)
+    shares = sizes / sizes.sum()
+    return [sizes.sum(), (sizes**2).sum(), -(shares * np.log(shares)).sum()]
 
 
 def split_blocks():

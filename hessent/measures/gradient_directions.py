@@ -102,10 +102,11 @@ class GradientDirections:
         residuals = self._residuals[:number] + self._floor + np.finfo(float).eps * self.scale
         if distances.min() <= 0.0:
             return 0.0, 1.0
-        tilt = float(np.linalg.norm(residuals / distances))
+        with np.errstate(over="ignore"):
+            tilts = np.minimum(residuals / distances, 1.0)
         share = float(self._shares[:number].sum())
-        strayed = float((np.sqrt(self._shares[:number]) * residuals / distances).sum())
-        beside = math.sqrt(max(1.0 - share, 0.0)) * max(1.0 - tilt, 0.0)
+        strayed = float((np.sqrt(self._shares[:number]) * tilts).sum())
+        beside = math.sqrt(max(1.0 - share, 0.0)) * max(1.0 - float(np.linalg.norm(tilts)), 0.0)
         return _less(share, strayed), 1.0 - beside**2
 
     def _least(self, chosen: Bools) -> float:

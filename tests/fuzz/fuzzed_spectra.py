@@ -27,13 +27,14 @@ FILE = "run.spectrum.h5"
 
 @functools.cache
 def samples() -> tuple[bytes, ...]:
-    """Valid files: every type of block, with and without groups of the data, stored measures and the split."""
+    """Valid files: every type of block, with and without groups of the data, gradients, measures and the split."""
     blocks = (
         sample_spectra.exact_block(),
         sample_spectra.joint_block(),
         sample_spectra.projected_exact_block(size=60),
         sample_spectra.trace_block(),
     )
+    blocks = tuple(sample_spectra.with_gradient(block) for block in blocks)
     whole = sample_spectra.spectrum(blocks, split=sample_spectra.split_blocks())
     measures = {block.name: compute_measures(block) for block in blocks}
     budgets = {block.name: error_budget(block, 1.0) for block in blocks}
