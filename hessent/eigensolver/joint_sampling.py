@@ -205,6 +205,7 @@ class JointSampling:
                 found.ritz_values,
                 found.ritz_residuals,
             ),
+            space=found.space,
             shorter=() if self._space.closed else tuple(self._cut(fraction) for fraction in _SHORTER),
         )
 

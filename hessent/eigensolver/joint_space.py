@@ -21,6 +21,7 @@ from scipy.special import chdtri
 
 from hessent.measures.quadrature import CONVERGED
 from hessent.spectra.model import Outliers, ProbeRuns
+from hessent.spectra.probe_space import ProbeSpace
 
 Float64Array = NDArray[np.float64]
 
@@ -45,6 +46,8 @@ class JointSpectrum:
         Extreme Ritz values with their residuals.
     whole : bool
         Whether no cluster may have further copies.
+    space : ProbeSpace
+        All Ritz values, and the components of the probes along the Ritz vectors.
     outlier_vectors : Float64Array
         Coefficients of the deflated Ritz vectors in the basis Q, shape (M, k).
     probe_vectors : Float64Array
@@ -60,6 +63,7 @@ class JointSpectrum:
     lambda_max: tuple[float, float]
     lambda_min: tuple[float, float]
     whole: bool
+    space: ProbeSpace
     outlier_vectors: Float64Array
     probe_vectors: Float64Array
     ritz_values: Float64Array
@@ -105,7 +109,8 @@ def joint_spectrum(
     residuals = np.linalg.norm(coupling @ vectors, axis=0)
     padding = np.zeros((len(values) - starts.shape[1], len(starts)))
     along = vectors.T @ np.concatenate([starts.T, padding])  # (M, b)
-    masses = size * ((along / np.linalg.norm(along, axis=0)) ** 2).sum(axis=1)
+    components = along / np.linalg.norm(along, axis=0)
+    masses = size * (components**2).sum(axis=1)
     deflated, whole = _deflated(values, residuals, masses, len(starts))
     # One dimension at least is left to the probes.
     if deflated.sum() >= size:
@@ -126,6 +131,7 @@ def joint_spectrum(
         lambda_max=(float(values[-1]), float(residuals[-1])),
         lambda_min=(float(values[0]), float(residuals[0])),
         whole=whole,
+        space=ProbeSpace(values, components.T.copy()),
         outlier_vectors=vectors[:, deflated],
         probe_vectors=np.stack([vectors[:, rest] @ basis for _, _, basis in recurrences]),
         ritz_values=values,

@@ -19,6 +19,7 @@ from hessent.spectra.hdf5_data_groups import (
 from hessent.spectra.hdf5_gradients import read_gradient
 from hessent.spectra.hdf5_guard import GuardedGroup, require_ascending
 from hessent.spectra.hdf5_kronecker import read_approximation, read_factors
+from hessent.spectra.hdf5_space import read_space
 from hessent.spectra.hdf5_versions import Readers, read_group
 from hessent.spectra.kronecker import METHOD, KroneckerBlock
 from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns, ShorterSpectrum
@@ -58,6 +59,7 @@ def _read_lanczos_block(group: GuardedGroup) -> BlockSpectrum:
         lambda_min=group.pair("lambda_min"),
         groups=read_lanczos_groups(group, fields["size"], probes),
         shorter=_shorter(group, fields["size"]),
+        space=read_space(group, fields["size"], probes),
         **fields,
     )
 

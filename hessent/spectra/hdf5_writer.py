@@ -21,6 +21,7 @@ from hessent.spectra import encoding
 from hessent.spectra.derived import Budget
 from hessent.spectra.hdf5_gradients import write_gradient
 from hessent.spectra.hdf5_packing import mark, new_group, put, write_arrays, write_json
+from hessent.spectra.hdf5_space import write_space
 from hessent.spectra.kronecker import METHOD, KroneckerBlock
 from hessent.spectra.model import (
     BlockSpectrum,
@@ -162,6 +163,8 @@ def write_block(parent: h5py.Group, key: str, block: BlockSpectrum) -> None:
         _write_probes(new_group(group, "probes", encoding.PROBES), block.probes)
     if block.shorter:
         _write_shorter(new_group(group, "shorter", encoding.SHORTER), block.shorter)
+    if block.space is not None:
+        write_space(new_group(group, "space", encoding.PROBE_SPACE), block.space)
 
 
 def _write_factors(group: h5py.Group, block: KroneckerBlock) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hessent.spectra.gradients import BlockGradient
+from hessent.spectra.probe_space import ProbeSpace
 from hessent.spectra.split import BlockSplit
 
 Float64Array = NDArray[np.float64]
@@ -172,6 +173,8 @@ class BlockSpectrum:
         not (each recurrence can then be cut by itself).
     gradient : BlockGradient or None
         The gradient by the block's parameters, reduced; None where it was not kept.
+    space : ProbeSpace or None
+        Where the probes lie in the Krylov space that they share; None where they share none, or it was not kept.
     """
 
     name: str
@@ -194,6 +197,7 @@ class BlockSpectrum:
     groups: DataGroups | None = None
     shorter: tuple[ShorterSpectrum, ...] = ()
     gradient: BlockGradient | None = None
+    space: ProbeSpace | None = None
 
 
 @dataclass(frozen=True)
