@@ -100,6 +100,8 @@ class KroneckerFactors(StepMaker):
     def _told(self, factors: Factors, covered: set[str], damping: float) -> str:
         weights, approximation = self.situation.weights, "reduce" if factors.factoring.reduce else "expand"
         told = f"factors ({approximation}) over all samples, damping {damping:.3g}"
+        draws = factors.factoring.draws
+        told += f", {draws} random square root{'s' * (draws != 1)} a sample" if draws else ""
         left_out = sum(value.numel() for name, value in weights.items() if name not in covered)
         if left_out:
             told += f"; {left_out:,} of {self.situation.problem.num_params:,} parameters have no factors and take "
