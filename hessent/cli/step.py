@@ -33,7 +33,7 @@ def command(
     memory: given.Memory = None,
     no_verify: given.NoVerify = False,
     directions: own.Directions = 10,
-    sort: own.Sort = "decrease",
+    sort: own.Sort = "measured_decrease",
     plot: own.Plot = None,
     output_format: Format = None,
     as_json: Json = False,

@@ -111,8 +111,8 @@ Sort = Annotated[
     typer.Option(
         "--sort",
         metavar="KEY",
-        help="Largest first: decrease, best_decrease, measured_decrease or noise; or table, the order of the "
-        "unified view.",
+        help="Largest first: measured_decrease, decrease (predicted), best_decrease or noise; or table, the order "
+        "of the unified view.",
         rich_help_panel=SHOWN,
     ),
 ]

@@ -57,7 +57,7 @@ def _of_gradient(situation: StepSituation, covariance: Estimate) -> list[str]:
     if situation.gradient_norm > error:
         return []
     return [
-        f"the gradient is nearly zero: ‖g‖ {situation.gradient_norm:.2g} is below the error {error:.2g} of having "
+        f"the gradient is nearly zero: ‖g‖ {situation.gradient_norm:.3g} is below the error {error:.3g} of having "
         f"just these {samples:,} samples, so on other data the steps would point elsewhere"
     ]
 

@@ -8,7 +8,7 @@ from hessent.errors import UsageError, suggest
 from hessent.measures.step_analysis import OPTIMIZERS, StepRow
 
 TABLE = "table"
-SORTS = ("decrease", "best_decrease", "measured_decrease", "noise", TABLE)
+SORTS = ("measured_decrease", "decrease", "best_decrease", "noise", TABLE)
 
 
 def check_sort(sort: str) -> None:

@@ -24,6 +24,7 @@ Further tables are in `step_details`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from hessent.estimate import Estimate
@@ -67,6 +68,7 @@ _NOTES = (
 )
 _FAR = 0.5
 _SETTLED = 1e-6
+_MOST_NAMED = 3
 
 
 def step_tables(found: StepAnalysis, sort: str) -> list[Table]:
@@ -88,18 +90,30 @@ def step_tables(found: StepAnalysis, sort: str) -> list[Table]:
     return [*tables, classes_table(rows), origins_table(rows, found.checkpoint.path)]
 
 
-def verdict(found: StepAnalysis) -> str:
-    """Say which step lowers the loss most, and whether that is certain."""
-    order = [row for row in sorted_rows(found.rows, "decrease") if row.decrease.value is not None]
-    if not order or (order[0].decrease.value or 0.0) <= 0.0:
-        return "no step lowers the loss by the quadratic model"
+def measured_best(rows: Sequence[StepRow]) -> str:
+    """Say after which step the loss is really lowest."""
+    best = max(rows, key=lambda row: -math.inf if row.measured_decrease is None else row.measured_decrease)
+    if best.measured_decrease is None or best.measured_decrease <= 0.0:
+        return "no step lowers the loss"
+    return f"{best.optimizer}, by {format_number(best.measured_decrease)}{_at(best)}"
+
+
+def predicted_best(rows: Sequence[StepRow]) -> str:
+    """Say which step lowers the loss most by the quadratic model, and whether that is certain."""
+    order = [row for row in sorted_rows(rows, "decrease") if (row.decrease.value or 0.0) > 0.0]
+    if not order:
+        return "no step lowers the loss"
     first = order[0]
-    size = format_number(first.learning_rate or 0.0)
-    text = f"{first.optimizer}, by {_shown(first.decrease)} at step size {size}"
-    if first.measured_decrease is not None:
-        text += f" (measured {format_number(first.measured_decrease)})"
     rivals = [row.optimizer for row in order[1:] if _reaches(row.decrease, first.decrease)]
-    return text + (f"; not told apart from {', '.join(rivals)}" if rivals else "")
+    text = f"{first.optimizer}, by {_shown(first.decrease)}{_at(first)}"
+    if not rivals:
+        return text
+    named = ", ".join(rivals) if len(rivals) <= _MOST_NAMED else f"{len(rivals)} others"
+    return f"{text}; not told apart from {named}"
+
+
+def _at(row: StepRow) -> str:
+    return f" at step size {format_number(row.learning_rate or 0.0)}"
 
 
 def _reaches(other: Estimate, best: Estimate) -> bool:
@@ -189,7 +203,8 @@ def _facts(found: StepAnalysis) -> tuple[tuple[str, str], ...]:
         ("loss", " · ".join(here)),
         ("curvature", f"{found.curvature} · damping δ {format_number(found.damping, 3)}"),
         ("noise", _noise(found)),
-        ("lowers most", verdict(found)),
+        ("measured", f"lowers the loss most: {measured_best(found.rows)}"),
+        ("predicted", f"lowers the loss most: {predicted_best(found.rows)}"),
     )
 
 

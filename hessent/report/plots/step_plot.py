@@ -80,8 +80,10 @@ def _sizes(axes: Any, rows: Sequence[StepRow], look: Look) -> None:
             if number is not None and number <= 0.0
         ]
         if words:
-            at = low * (high / low) ** 0.01
-            axes.text(at, place, ", ".join(words), va="center", fontsize=6, color=look.faint)
+            marks = [mark for mark in (row.decrease.value, row.best_decrease.value, row.measured_decrease) if mark]
+            left = min((mark for mark in marks if mark > 0.0), default=high) > math.sqrt(low * high)
+            at, side = (low * (high / low) ** 0.01, "left") if left else (high, "right")
+            axes.text(at, place, ", ".join(words), va="center", ha=side, fontsize=6, color=look.faint)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(range(len(rows)), [row.optimizer for row in rows])
     axes.tick_params(axis="y", length=0)
@@ -100,7 +102,7 @@ def _scaled(axes: Any) -> tuple[float, float]:
     axes.set_xlim(low, high)
     steps = (1.0, 2.0, 5.0) if high / low < 300.0 else (1.0,)
     axes.xaxis.set_major_locator(LogLocator(subs=steps, numticks=12))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:.0e}".replace("e-0", "e-")))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: format_number(value, 1)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     return low, high
 
