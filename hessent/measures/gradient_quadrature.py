@@ -73,8 +73,7 @@ class GradientQuadrature:
     def converged(self) -> NDArray[np.intp]:
         """Places of the converged pairs, by falling abs(θ), shape (k,)."""
         order = np.argsort(-np.abs(self.values), kind="stable")
-        held = self.residuals[order] <= CONVERGED * np.abs(self.values[order])
-        found: NDArray[np.intp] = order[held | (self.residuals[order] == 0.0)]
+        found: NDArray[np.intp] = order[self.residuals[order] <= CONVERGED * np.abs(self.values[order])]
         return found
 
     def readings(self, function: SpectralFunction) -> Float64Array:

@@ -285,6 +285,8 @@ def test_on_a_net_natural_gradient_descent_inverts_the_fisher_matrix(net):
         assert own.stability_limit.reason == NO_BOUND  # the net's curvature along this step is negative
         seen = pair_reach(net.operator(Fisher()), hessian, damping, most=10)
         assert 0.05 * pair.max() < seen <= pair.max() * (1 + 1e-9)
+        everything = pair_reach(net.operator(Fisher()), hessian, damping, most=len(net.gradient))
+        np.testing.assert_allclose(everything, pair.max(), rtol=1e-6)
         bounded = natural_step(hessian.quadrature, solved.along, damping=damping, reach=seen)
         assert bounded.stability_limit.high == pytest.approx(2 / seen)
         assert bounded.stability_limit.low is None
