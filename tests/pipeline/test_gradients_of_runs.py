@@ -30,7 +30,7 @@ from hessent.report.schema import load_schema
 from hessent.spectra.hdf5_reader import load
 from hessent.spectra.hdf5_writer import write_spectrum
 
-QUICK = ("--max-matvecs", "16", "--engine", "retained", "--batch-size", "32", "-q")
+QUICK = ("--max-matvecs", "90", "--engine", "retained", "--batch-size", "32", "-q")
 
 
 @pytest.fixture
@@ -90,10 +90,12 @@ def test_the_file_and_every_reader_have_what_autograd_says(folder, capsys):
     assert hessent.load(file).measures()["full"]["gradient_entropy"].value == found["gradient_entropy"]["value"]
     table = printed(capsys, "summary", file)
     assert "gradient of full: gap" in table
+    assert "leading eigenvectors" in table
     assert "gap(g)" not in table
     table = printed(capsys, "summary", file, "-m", "gradient_gap", "-m", "batch_gradient_gap")
     assert "gap(g) of batches" in table
     assert "gradient of full" not in table
+    assert "g: the gradient of the mean loss" in table
     rows = list(csv.DictReader(printed(capsys, "export", file, "-o", "-").splitlines()))
     assert sum(row["measure"] in GRADIENT_MEASURES for row in rows) == len(GRADIENT_MEASURES) * 3
 
