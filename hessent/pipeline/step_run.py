@@ -115,7 +115,7 @@ class _Work:
             noise_scale=scale,
             noise_batches=request.noise_batches,
             batch_size=self._size,
-            curvature=_told(space),
+            curvature=_told(space, request.steps),
             matvecs=situation.operator.num_matvecs,
             rows=rows,
             directions=by_direction(shown, situation.gradient_norm, steps) if request.directions else (),
@@ -215,8 +215,10 @@ def _negative_share(space: GradientSpace) -> Estimate:
     return replace(share, low=max(share.low, 0.0), high=min(share.high, 1.0))
 
 
-def _told(space: GradientSpace) -> str:
+def _told(space: GradientSpace, asked: int) -> str:
     if space.quadrature.complete:
         return "exact: the Hessian was formed"
-    exact = ", exact: the space closed" if space.closed else ""
-    return f"{space.num_matvecs} Lanczos products from the gradient{exact}"
+    products = f"{space.num_matvecs} Lanczos products from the gradient"
+    if space.closed:
+        return f"{products}, exact: the space closed"
+    return products if space.num_matvecs >= asked else f"{products}: --memory takes no more of {asked}"
