@@ -65,7 +65,8 @@ class BlockSolver:
     gradient_vector : callable, optional
         Returns that gradient itself, shape (n,), where its components along eigenvectors are wanted.
     formed : callable, optional
-        Returns the spectrum without a product, from what it has in common with any other of the block.
+        Returns the spectrum without a product, from what it has in common with any other of the block, and from
+        `gradient_vector`.
 
     Attributes
     ----------
@@ -92,7 +93,7 @@ class BlockSolver:
         semidefinite: bool = False,
         gradient: BlockGradient | None = None,
         gradient_vector: GradientVector | None = None,
-        formed: Callable[[BlockSpectrum], BlockSpectrum] | None = None,
+        formed: Callable[[BlockSpectrum, GradientVector | None], BlockSpectrum] | None = None,
     ) -> None:
         self.name = name
         self.size = size
@@ -142,7 +143,7 @@ class BlockSolver:
     def first_look(self) -> Products[None]:
         """Get a first estimate with few products; a block as small as that is finished at once."""
         if self._formed is not None:
-            self._publish(self._formed(self._empty))
+            self._publish(self._formed(self._empty, self._gradient_vector))
             self._finished = True
             return
         self._route = self._route or self._begin()

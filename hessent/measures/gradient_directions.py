@@ -128,7 +128,8 @@ def direction_measures(block: BlockSpectrum) -> dict[str, Estimate]:
     if only_trace(block):
         return {name: Estimate.unknown(ONLY_TRACE) for name in names}
     if block.gradient is None or block.gradient.along is None:
-        return {name: Estimate.unknown(_NOT_KEPT) for name in names}
+        negative = Estimate.exactly(0.0) if block.semidefinite else Estimate.unknown(_NOT_KEPT)
+        return dict(zip(names, (Estimate.unknown(_NOT_KEPT), negative), strict=True))
     found = GradientDirections(block)
     if found.scale == 0.0:
         return {name: Estimate.unknown(_ZERO_MATRIX) for name in names}

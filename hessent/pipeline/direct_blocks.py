@@ -13,6 +13,7 @@ from hessent.curvature.matrices.kinds import EmpiricalFisher
 from hessent.curvature.problem import Problem
 from hessent.curvature.second_moments import SecondMoment, SecondMoments
 from hessent.eigensolver.formed_moment import spectrum_of_moment
+from hessent.eigensolver.gradient_along import GradientVector
 from hessent.eigensolver.settings import SolverSettings
 from hessent.spectra.model import BlockSpectrum
 
@@ -74,7 +75,14 @@ class DirectBlocks:
             return 8 * count**2
         return 8 * block.size**2 * (1 + len(self._division.ends))
 
-    def spectrum(self, block: Block, empty: BlockSpectrum, wanted: Callable[[], Sequence[Block]]) -> BlockSpectrum:
+    def spectrum(
+        self,
+        block: Block,
+        empty: BlockSpectrum,
+        gradient_vector: GradientVector | None,
+        *,
+        wanted: Callable[[], Sequence[Block]],
+    ) -> BlockSpectrum:
         """Return the spectrum of a block.
 
         Parameters
@@ -83,6 +91,8 @@ class DirectBlocks:
             One that `takes` says yes to.
         empty : BlockSpectrum
             Name, size and everything else that does not depend on the matrix.
+        gradient_vector : callable or None
+            Returns the gradient by the block's parameters, shape (n,).
         wanted : callable
             Returns the blocks, this one among them, that are worth forming in the same passes.
 
@@ -104,6 +114,7 @@ class DirectBlocks:
             count=self._problem.num_samples,
             sampled_fraction=self._sampled_fraction,
             seed=self._settings.seed,
+            gradient_vector=gradient_vector,
         )
 
     def _poll(self) -> None:

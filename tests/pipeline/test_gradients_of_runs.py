@@ -162,3 +162,36 @@ def test_the_trace_alone_has_gradients_too_and_k_fac_none(folder):
     assert only.measures()["full"]["gradient_gap"].exact
     assert main(["spectrum", "a.safetensors", "--curvature", "kfac", "-o", "k.spectrum.h5", "-q"]) == 0
     assert hessent.load("k.spectrum.h5").measures()["full"]["gradient_gap"].value is None
+
+
+def test_blocks_formed_from_single_gradients_have_shares_too(folder):
+    """By the Gram matrix of 96 gradients, and of 22 biases by their second moment."""
+    words = (
+        "--blocks",
+        "layer",
+        "--blocks",
+        "*.bias=biases",
+        "--curvature",
+        "empirical-fisher",
+        "--method",
+        "auto",
+    )
+    found = hessent.load(measured(*words, "--dtype", "float64", out="e.spectrum.h5"))
+    model = build("mlp", options={"sizes": "64-12-10", "activation": "tanh"}, where="test").model
+    model.load_state_dict(load_file(trained_mlp()))
+    model = model.double()
+    ((inputs, targets),) = BatchStream(open_dataset("digits"), samples=96, batch_size=96, seed=0)
+    rows = []
+    for x, y in zip(inputs.double().split(1), targets.split(1), strict=True):
+        parts = torch.autograd.grad(functional.cross_entropy(model(x), y), [*model.parameters()])
+        rows.append(dict(zip(dict(model.named_parameters()), parts, strict=True)))
+    for block in found.blocks:
+        assert "gradients" in block.status
+        G = torch.stack([torch.cat([row[name].reshape(-1) for name in block.parameters]) for row in rows])
+        right = torch.linalg.svd(G, full_matrices=False)[2]
+        mean = G.mean(0)
+        shares = (right @ mean) ** 2 / (mean @ mean)
+        measures = found.measures()[block.name]
+        assert measures["gradient_top_share"].value == pytest.approx(float(shares[:10].sum()), rel=1e-6)
+        assert measures["gradient_top_share"].exact
+        assert measures["gradient_negative_share"].value == 0.0
