@@ -31,7 +31,7 @@ def directions_table(directions: Sequence[StepDirection], rows: Sequence[StepRow
         columns=tuple(columns),
         rows=tuple(body),
         title="Where it comes from: D along each eigendirection of the Hessian, at the step size above",
-        notes=("Each line adds up to D. the rest: all other directions together, by subtraction.",),
+        notes=("Each line adds up to D. the rest: all other directions together, by subtraction. --json has all.",),
         audience="people",
     )
 

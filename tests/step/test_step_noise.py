@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from hessent.arch.registry import build
 from hessent.checkpoint.reader import open_checkpoint
+from hessent.eigensolver.gradient_space import formed_space, krylov_space
 from hessent.estimate import Estimate
 from hessent.measures.skewed_mean import skewed_mean
 from hessent.optimizers.steps.explicit_step import ExplicitStep
@@ -18,7 +19,7 @@ from hessent.pipeline.prepare import prepare
 from hessent.pipeline.request import SpectrumRequest
 from hessent.pipeline.step_noise import MiniBatchNoise, covariance_trace, scaled
 from hessent.pipeline.step_situation import StepSituation
-from hessent.pipeline.step_traces import noise_scale
+from hessent.pipeline.step_traces import SpectrumSums, noise_scale
 
 BATCHES, SIZE = 16, 8
 
@@ -143,6 +144,24 @@ def test_the_interval_of_a_mean_of_squares_covers_it(count):
     assert np.mean([one.low < 1.0 < one.high for one in found]) >= 0.94
     both = [skewed_mean(row) for row in random.standard_normal((2000, count))]
     assert np.mean([one.low < 0.0 < one.high for one in both]) >= 0.94
+
+
+def test_sums_over_the_spectrum_cover_those_of_all_eigenvalues(situation, dense):
+    _, hessian = dense
+    values = np.linalg.eigvalsh(hessian.numpy())
+    gradient = situation.flat(situation.gradient)
+    space = krylov_space(situation.operator, gradient, steps=40, memory=2**30)
+    found = SpectrumSums(situation, space, situation.operator)
+    assert covers(found.trace, values.sum())
+    assert covers(found.squared, np.square(values).sum())
+    damping = 1e-3 * np.abs(values).max()
+    for function in (lambda x: np.abs(x), lambda x: np.square(x / (np.abs(x) + damping))):
+        own = found.over(function)
+        assert covers(own, function(values).sum())
+        assert own.low <= own.value <= own.high
+    whole = SpectrumSums(situation, formed_space(situation.operator, gradient), situation.operator)
+    assert whole.trace.exact
+    assert whole.over(np.square).value == pytest.approx(np.square(values).sum())
 
 
 def test_few_draws_have_an_open_interval():
