@@ -12,7 +12,15 @@ from hessent.eigensolver.settings import SolverSettings
 from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns
 
 # Two-sided 95 % quantiles of Student's t and the upper 99.99 % points of χ², from printed tables.
-STUDENT_T = {1: 12.7062047, 2: 4.30265273, 3: 3.18244631, 5: 2.57058184, 7: 2.36462425, 15: 2.13144955}
+STUDENT_T = {
+    1: 12.7062047,
+    2: 4.30265273,
+    3: 3.18244631,
+    4: 2.77644511,
+    5: 2.57058184,
+    7: 2.36462425,
+    15: 2.13144955,
+}
 CHI_SQUARE = {1: 15.136705, 2: 18.420681, 4: 23.512742, 16: 45.924899}
 
 

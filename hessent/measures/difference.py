@@ -16,7 +16,8 @@ class Difference:
     Attributes
     ----------
     value : float or None
-        Exactly the difference of the two values shown; None when it is unknown.
+        The difference of the two values shown; where joint Krylov spaces pair the runs, what these tell of the
+        difference, which is nearer to it. None when it is unknown.
     low, high : float or None
         Ends of the 95 % interval; None where the difference is not bounded on that side.
     exact : bool
