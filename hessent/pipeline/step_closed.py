@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from hessent.eigensolver.gradient_space import GradientSpace, formed_space, krylov_space
-from hessent.eigensolver.solved_direction import pair_eigenvalues, solved_direction
+from hessent.eigensolver.solved_direction import pair_eigenvalues, pair_reach, solved_direction
 from hessent.errors import InputError
 from hessent.estimate import Estimate
 from hessent.measures.closed_steps import ClosedStep, closed_steps
@@ -28,6 +28,7 @@ from hessent.pipeline.step_situation import StepSituation
 CLOSED = ("newton", "ngd", "normalized-ngd", "gradient-norm-ngd", "eigenbasis-ngd", "gd", "normalized-gd")
 _CUSTOMARY: Mapping[str, float] = {"gd": 0.1}
 _LENGTH = 0.01  # customary for the others, where no length is best
+_REACH_BY = 10  # eigenvectors of H, a product with F each, that bound the limit of natural gradient descent
 _DESCENT = ("gd", "normalized-gd")
 # With F for H in the model of the noise it was 0.2 where the matrices, formed, gave 232: a net with 910 parameters.
 NO_RUNS = "F^-1 of the gradient of every mini-batch would cost a Lanczos run each"
@@ -104,7 +105,8 @@ class ClosedRows:
         own = damping * float(np.abs(space.values).max())
         solved = solved_direction(space, situation.operator, gradient, own)
         pair = pair_eigenvalues(space, self._space, own) if whole else None
-        step = natural_step(self._space.quadrature, solved.along, damping=own, pair=pair)
+        reach = None if whole else pair_reach(fisher, self._space, own, most=_REACH_BY)
+        step = natural_step(self._space.quadrature, solved.along, damping=own, pair=pair, reach=reach)
         noise = Estimate.unknown(NO_NOISE if self._noise is None else NO_RUNS)
         if whole and self._noise is not None:
             noise = step.noise(1.0, self._model)
