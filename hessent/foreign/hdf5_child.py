@@ -43,7 +43,7 @@ def opened() -> Any:
 
 
 def opened_by_number() -> Any:
-    """Open standard input, a file; None where another has been put in its place since, and it has no name any more."""
+    """Open standard input, a file; None where another was put in its place since: it has no name any more."""
     try:
         return h5py.h5f.open(b"/dev/fd/0", h5py.h5f.ACC_RDONLY)
     except OSError:
