@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hessent.pipeline.python_face import operator, spectrum
     from hessent.report.checks.gate import check
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 __all__ = [
     "Estimate",
     "MeasuredSpectrum",

@@ -48,7 +48,7 @@ def command(
     from hessent.cli.progress import SpectrumDisplay
     from hessent.errors import HessentError
     from hessent.pipeline.accuracy import Accuracy
-    from hessent.pipeline.bound_run import run_bound
+    from hessent.pipeline.bound.run import run_bound
     from hessent.pipeline.request import SpectrumRequest
     from hessent.report.bound_table import bound_document, bound_table
 

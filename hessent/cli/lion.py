@@ -46,7 +46,7 @@ def command(
     from hessent.optimizers.tanh_scales import scales_text
     from hessent.pipeline.lion_run import LionRequest, run_lion
     from hessent.pipeline.request import SpectrumRequest
-    from hessent.report.lion_picture import check_picture, write_picture
+    from hessent.report.analysis_picture import check_picture, write_picture
     from hessent.report.lion_table import check_sort, lion_document, lion_table, scales_told
     from hessent.storage.whole_file import write_whole
 
@@ -75,6 +75,10 @@ def command(
         write_whole(out, scales_text(found.scales(), scales_told(found)).encode())
         note(f"{out}: written")
     if plot is not None:
-        write_picture(found, sort, plot)
+        from hessent.report.lion_table import sorted_tensors
+        from hessent.report.plots.lion_plot import lion_figure
+
+        order = sorted_tensors(found.tensors, sort)
+        write_picture(plot, lambda look: lion_figure(found, order, look))
         note(f"{plot}: written")
     emit([lion_table(found, sort)], lion_document(found, sort), chosen)

@@ -51,11 +51,11 @@ def command(
     from hessent.cli.progress import SpectrumDisplay
     from hessent.errors import HessentError
     from hessent.pipeline.request import SpectrumRequest
-    from hessent.pipeline.step_request import StepRequest
-    from hessent.pipeline.step_run import run_step
+    from hessent.pipeline.step.request import StepRequest
+    from hessent.pipeline.step.run import run_step
+    from hessent.report.analysis_picture import check_picture, write_picture
     from hessent.report.step_document import step_document
     from hessent.report.step_order import check_sort
-    from hessent.report.step_picture import check_picture, write_picture
     from hessent.report.step_table import step_tables
 
     chosen = choose_format(output_format, as_json)
@@ -97,6 +97,10 @@ def command(
     if found.data.synthetic:
         warn("the data is synthetic: these numbers say nothing about the trained model")
     if plot is not None:
-        write_picture(found, sort, plot)
+        from hessent.report.plots.step_plot import step_figure
+        from hessent.report.step_order import sorted_rows
+
+        order = sorted_rows(found.rows, sort)
+        write_picture(plot, lambda look: step_figure(found, order, look))
         note(f"{plot}: written")
     emit(step_tables(found, sort), step_document(found, sort), chosen)

@@ -168,6 +168,8 @@ def _notes(comparison: Comparison) -> list[str]:
         "± and a–b: the 95 % interval for this data; of a difference, its own. "
         f"{paired:,} of {len(known):,} differences are paired probe by probe."
     ]
+    if paired and any(difference.paired and not difference.exact for difference in known):
+        notes[0] += " Such a one is estimated itself: it need not be the two rows subtracted."
     reasons = dict.fromkeys(d.reason for d in known if not d.paired and d.reason)
     if reasons:
         notes.append("Not paired: " + "; ".join(reasons) + ".")

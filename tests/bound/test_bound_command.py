@@ -21,10 +21,10 @@ from hessent.data.registry import open_dataset
 from hessent.data.stream import BatchStream
 from hessent.errors import UsageError
 from hessent.measures.pac_bayes import GRID
-from hessent.pipeline import bound_draws
-from hessent.pipeline.bound_losses import losses_of, moved
-from hessent.pipeline.bound_refusals import refuse_loss
-from hessent.pipeline.bound_run import run_bound
+from hessent.pipeline.bound import draws as bound_draws
+from hessent.pipeline.bound.losses import losses_of, moved
+from hessent.pipeline.bound.refusals import refuse_loss
+from hessent.pipeline.bound.run import run_bound
 from hessent.pipeline.observer import Silent
 from hessent.pipeline.request import SpectrumRequest
 from hessent.report.schema import load_schema

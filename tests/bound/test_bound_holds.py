@@ -9,7 +9,7 @@ from hessent.arch.registry import build
 from hessent.checkpoint.metadata import CheckpointMetadata
 from hessent.checkpoint.writer import save_checkpoint
 from hessent.data.registry import open_dataset
-from hessent.pipeline.bound_run import run_bound
+from hessent.pipeline.bound.run import run_bound
 from hessent.pipeline.observer import Silent
 from hessent.pipeline.request import SpectrumRequest
 

@@ -13,8 +13,8 @@ from small_run import trained_mlp
 
 from hessent.__main__ import main
 from hessent.measures.step_analysis import OPTIMIZERS
-from hessent.pipeline import step_run
-from hessent.pipeline.step_situation import StepSituation
+from hessent.pipeline.step import run as step_run
+from hessent.pipeline.step.situation import StepSituation
 from hessent.report.schema import load_schema
 
 LINEAR = """

@@ -17,9 +17,9 @@ from hessent.optimizers.steps.explicit_step import ExplicitStep
 from hessent.pipeline.observer import Silent
 from hessent.pipeline.prepare import prepare
 from hessent.pipeline.request import SpectrumRequest
-from hessent.pipeline.step_noise import MiniBatchNoise, covariance_trace, scaled
-from hessent.pipeline.step_situation import StepSituation
-from hessent.pipeline.step_traces import SpectrumSums, noise_scale
+from hessent.pipeline.step.noise import MiniBatchNoise, covariance_trace, scaled
+from hessent.pipeline.step.situation import StepSituation
+from hessent.pipeline.step.traces import SpectrumSums, noise_scale
 
 BATCHES, SIZE = 16, 8
 

@@ -9,8 +9,8 @@ from torch import nn
 from hessent.curvature.selfcheck import OperatorCheck
 from hessent.eigensolver.gradient_space import GradientSpace
 from hessent.estimate import Estimate
-from hessent.pipeline.step_rows import AnalysedStep
-from hessent.pipeline.step_situation import StepSituation
+from hessent.pipeline.step.rows import AnalysedStep
+from hessent.pipeline.step.situation import StepSituation
 
 _NEGATIVE = 0.01  # share of ‖g‖² along negative curvature
 _NOISY = 1e-3  # relative noise of a product

@@ -13,7 +13,7 @@ from hessent.eigensolver.gradient_space import krylov_space
 from hessent.eigensolver.probes import gaussian_vectors
 from hessent.estimate import Estimate
 from hessent.optimizers.steps.explicit_step import Map
-from hessent.pipeline.step_situation import StepSituation
+from hessent.pipeline.step.situation import StepSituation
 
 STEPS = 20
 

@@ -19,19 +19,19 @@ from hessent.estimate import Estimate
 from hessent.measures.step_analysis import OPTIMIZERS, StepAnalysis
 from hessent.measures.step_noise_model import NoiseModel
 from hessent.optimizers.steps.all_steps import EXPLICIT, explicit_steps
-from hessent.pipeline.bound_draws import EXACT_UP_TO
+from hessent.pipeline.bound.draws import EXACT_UP_TO
 from hessent.pipeline.mini_batches import mini_batch_size
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
-from hessent.pipeline.step_cautions import cautions_of
-from hessent.pipeline.step_closed import CLOSED, ClosedRows
-from hessent.pipeline.step_noise import MiniBatchNoise, covariance_trace, scaled
-from hessent.pipeline.step_rates import training_rates
-from hessent.pipeline.step_request import StepRequest
-from hessent.pipeline.step_rows import NO_NOISE, AnalysedStep, Directions, ExplicitRows, by_direction
-from hessent.pipeline.step_sharpness import STEPS as METRIC_STEPS
-from hessent.pipeline.step_situation import StepSituation, StoppedError
-from hessent.pipeline.step_traces import PROBES, SpectrumSums, noise_scale
+from hessent.pipeline.step.cautions import cautions_of
+from hessent.pipeline.step.closed import CLOSED, ClosedRows
+from hessent.pipeline.step.noise import MiniBatchNoise, covariance_trace, scaled
+from hessent.pipeline.step.rates import training_rates
+from hessent.pipeline.step.request import StepRequest
+from hessent.pipeline.step.rows import NO_NOISE, AnalysedStep, Directions, ExplicitRows, by_direction
+from hessent.pipeline.step.sharpness import STEPS as METRIC_STEPS
+from hessent.pipeline.step.situation import StepSituation, StoppedError
+from hessent.pipeline.step.traces import PROBES, SpectrumSums, noise_scale
 
 
 def run_step(request: StepRequest, observer: Observer) -> StepAnalysis | None:

@@ -25,10 +25,10 @@ from hessent.measures.pac_bayes import (
     paper_brackets,
     slack,
 )
-from hessent.pipeline.bound_draws import DRAW_ERROR, EXACT_UP_TO, PosteriorSampler, StoppedError
-from hessent.pipeline.bound_losses import BoundedLosses, losses_of, moved, with_own_weights
-from hessent.pipeline.bound_refusals import refuse_loss, refuse_range
-from hessent.pipeline.bound_spectrum import found_spectrum, measured_spectrum, measurement_of, whole_request
+from hessent.pipeline.bound.draws import DRAW_ERROR, EXACT_UP_TO, PosteriorSampler, StoppedError
+from hessent.pipeline.bound.losses import BoundedLosses, losses_of, moved, with_own_weights
+from hessent.pipeline.bound.refusals import refuse_loss, refuse_range
+from hessent.pipeline.bound.spectrum import found_spectrum, measured_spectrum, measurement_of, whole_request
 from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare

@@ -17,10 +17,10 @@ from torch import Tensor
 from hessent.estimate import Estimate
 from hessent.measures.step_analysis import MeasuredStep, StepDirection, StepRow
 from hessent.optimizers.steps.explicit_step import ExplicitStep
-from hessent.pipeline.step_noise import MiniBatchNoise, scaled
-from hessent.pipeline.step_rates import choose_rate
-from hessent.pipeline.step_sharpness import limit_of, metric_sharpness
-from hessent.pipeline.step_situation import StepSituation
+from hessent.pipeline.step.noise import MiniBatchNoise, scaled
+from hessent.pipeline.step.rates import choose_rate
+from hessent.pipeline.step.sharpness import limit_of, metric_sharpness
+from hessent.pipeline.step.situation import StepSituation
 
 Float64Array = NDArray[np.float64]
 NO_NOISE = "mini-batches were not asked for (--noise-batches 0)"

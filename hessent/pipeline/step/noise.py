@@ -22,7 +22,7 @@ from torch import Tensor
 from hessent.estimate import Estimate
 from hessent.measures.skewed_mean import skewed_mean
 from hessent.optimizers.steps.explicit_step import ExplicitStep
-from hessent.pipeline.step_situation import ByParameter, StepSituation
+from hessent.pipeline.step.situation import ByParameter, StepSituation
 
 _MOST_SAMPLES = 256  # whose gradients are taken one by one
 

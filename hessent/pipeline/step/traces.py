@@ -27,7 +27,7 @@ from hessent.measures.gradient_quadrature import GradientQuadrature
 from hessent.measures.skewed_mean import skewed_mean
 from hessent.measures.spectral_functions import SpectralFunction
 from hessent.measures.step_noise_model import enclosed_trace, formed_trace
-from hessent.pipeline.step_situation import StepSituation
+from hessent.pipeline.step.situation import StepSituation
 
 PROBES = 12
 RUNS, STEPS = 4, 20

@@ -1,12 +1,16 @@
-"""The picture of the analysis of one step as a file."""
+"""The picture that an analysis of one checkpoint (`lion`, `step`) draws beside its table, as a file."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from hessent.errors import UsageError
-from hessent.measures.step_analysis import StepAnalysis
 from hessent.report.plots.picture import Look, drawing, file_format, picture_bytes, require_matplotlib
-from hessent.report.step_order import sorted_rows
 from hessent.storage.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def check_picture(path: str) -> None:
@@ -25,11 +29,9 @@ def check_picture(path: str) -> None:
     require_matplotlib()
 
 
-def write_picture(found: StepAnalysis, sort: str, path: str) -> None:
-    """Draw the decrease of every step, and along which eigendirections it comes, in the order of the table."""
-    from hessent.report.plots.step_plot import step_figure
-
+def write_picture(path: str, draw: Callable[[Look], Figure]) -> None:
+    """Write what `draw` draws, whole or not at all."""
     look = Look()
     with drawing(look):
-        content = picture_bytes(step_figure(found, sorted_rows(found.rows, sort), look), file_format(path))
+        content = picture_bytes(draw(look), file_format(path))
     write_whole(path, content)

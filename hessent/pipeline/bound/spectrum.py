@@ -8,7 +8,7 @@ from dataclasses import replace
 from hessent.curvature.blocks import FULL
 from hessent.errors import ComputationError, HessentError, UsageError
 from hessent.measures.functionals import only_trace
-from hessent.pipeline.bound_draws import StoppedError
+from hessent.pipeline.bound.draws import StoppedError
 from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared

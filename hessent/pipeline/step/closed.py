@@ -20,10 +20,10 @@ from hessent.measures.eigenbasis_step import eigenbasis_step
 from hessent.measures.natural_step import natural_step
 from hessent.measures.step_analysis import CLOSED_FORM, StepRow
 from hessent.measures.step_noise_model import NoiseModel
-from hessent.pipeline.step_noise import MiniBatchNoise, scaled
-from hessent.pipeline.step_rates import choose_rate
-from hessent.pipeline.step_rows import NO_NOISE, AnalysedStep, Directions, not_taken
-from hessent.pipeline.step_situation import StepSituation
+from hessent.pipeline.step.noise import MiniBatchNoise, scaled
+from hessent.pipeline.step.rates import choose_rate
+from hessent.pipeline.step.rows import NO_NOISE, AnalysedStep, Directions, not_taken
+from hessent.pipeline.step.situation import StepSituation
 
 CLOSED = ("newton", "ngd", "normalized-ngd", "gradient-norm-ngd", "eigenbasis-ngd", "gd", "normalized-gd")
 _CUSTOMARY: Mapping[str, float] = {"gd": 0.1}

@@ -23,7 +23,7 @@ from hessent.curvature.problem import Problem
 from hessent.curvature.selfcheck import OperatorCheck, check_derivative, measure_noise, require_sound
 from hessent.eigensolver.probes import generator_for
 from hessent.errors import ComputationError, NonFiniteError
-from hessent.pipeline.bound_losses import moved
+from hessent.pipeline.bound.losses import moved
 from hessent.pipeline.mini_batches import drawn_samples, gradient_of, mean_gradient
 from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared

@@ -1,0 +1,1 @@
+"""The PAC-Bayes bound of a checkpoint: its parts, joined in `run`."""

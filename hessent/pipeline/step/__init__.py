@@ -1,0 +1,1 @@
+"""One step of every optimizer at a checkpoint: its parts, joined in `run`."""
