@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from hessent.errors import SpectrumFileError
 from hessent.foreign.hdf5_tree import Nothing, StoredArray, StoredAttribute, StoredGroup
+from hessent.spectra.hdf5_block_writer import write_block
 from hessent.spectra.hdf5_blocks import read_block
 from hessent.spectra.hdf5_guard import GuardedGroup
-from hessent.spectra.hdf5_writer import write_block
 from hessent.spectra.model import BlockSpectrum
 from hessent.storage.sealed_file import DamagedFileError, content_of, seal
 from hessent.storage.whole_file import read_whole, write_whole

@@ -4,36 +4,15 @@ from __future__ import annotations
 
 import math
 
-import h5py
-import numpy as np
-
 from hessent.spectra import encoding
 from hessent.spectra.gradients import REDUCED, BlockGradient, Float64Array, GradientAlong
 from hessent.spectra.hdf5_guard import GuardedGroup, require_ascending
-from hessent.spectra.hdf5_packing import put, write_arrays
 from hessent.spectra.hdf5_versions import Readers, read_group
 
 _LARGEST_NORM = 1e70  # squares must not be beyond what is read of any array
 _MOST_ITEMS = 1 << 48  # of one group of the data: sums and products with it must not overflow
 _ROUNDING = 1e-6
 _ORTHOGONALITY = 1e-2  # of vectors that are kept in float32
-
-
-def write_gradient(group: h5py.Group, gradient: BlockGradient) -> None:
-    """Write the gradient of a block into a group of its own."""
-    put(group, batch_size=gradient.batch_size, rounding=float(gradient.rounding))
-    put(group, sampled_fraction=float(gradient.sampled_fraction))
-    left_out = np.zeros((0, len(REDUCED))) if gradient.left_out is None else gradient.left_out
-    write_arrays(
-        group, items=gradient.items, reduced=np.concatenate([gradient.total[None], left_out, gradient.batches])
-    )
-    if gradient.along is not None:
-        write_arrays(
-            group,
-            residuals=gradient.along.residuals,
-            shares=gradient.along.shares,
-            values=gradient.along.values,
-        )
 
 
 def read_gradient(block: GuardedGroup) -> BlockGradient | None:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import h5py
 import numpy as np
 
 from hessent.spectra import encoding
 from hessent.spectra.hdf5_guard import GuardedGroup, require_ascending
-from hessent.spectra.hdf5_packing import write_arrays
 from hessent.spectra.hdf5_versions import Readers, read_group
 from hessent.spectra.model import ProbeRuns
 from hessent.spectra.probe_space import ProbeSpace
 
 _UNIT = 1e-6  # by which the length of a probe may differ from one
-
-
-def write_space(group: h5py.Group, space: ProbeSpace) -> None:
-    """Write the joint space of a block into a group of its own."""
-    write_arrays(group, components=space.components, values=space.values)
 
 
 def read_space(block: GuardedGroup, size: int, probes: ProbeRuns) -> ProbeSpace | None:
