@@ -155,6 +155,15 @@ def memory_ran_out(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(message in str(error) for message in _MEMORY_MESSAGES)
 
 
+def below_least(options: Iterable[tuple[str, float | None, float]]) -> list[str]:
+    """Return a line for each option, as (name, value, least value), that was given and is below its least."""
+    return [
+        f"--{name} {value}: must be at least {least}"
+        for name, value, least in options
+        if value is not None and not value >= least
+    ]
+
+
 def suggest(name: str, known: Iterable[str]) -> str | None:
     """Return a "did you mean" sentence for a mistyped name.
 

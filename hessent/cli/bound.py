@@ -42,7 +42,7 @@ def command(
     The KL comes from the spectrum of the whole Hessian; the measured test error stands beside the bound.  For large
     nets the bound is mostly vacuous, and the table says so.
     """
-    from hessent.cli.console import warn
+    from hessent.cli.console import warn_of_synthetic_data
     from hessent.cli.output import emit
     from hessent.cli.parsing import parse_options, parse_seconds, parse_size
     from hessent.cli.progress import SpectrumDisplay
@@ -78,5 +78,5 @@ def command(
         error.exit_code = 130 if display.stop.by_user else 75
         raise error
     if found.synthetic:
-        warn("the data is synthetic: these numbers say nothing about the trained model")
+        warn_of_synthetic_data()
     emit([bound_table(found)], bound_document(found), chosen)

@@ -51,6 +51,11 @@ def warn(message: str) -> None:
         write_lines(messages(), [Text.assemble(("warning: ", "bold yellow"), printable(message))])
 
 
+def warn_of_synthetic_data() -> None:
+    """Say what numbers from made-up data are worth."""
+    warn("the data is synthetic: these numbers say nothing about the trained model")
+
+
 def print_failure(message: str) -> None:
     """Print an error to standard error; `message` may have several lines and hold names from any file."""
     lines = [Text(printable(line)) for line in message.split("\n")]

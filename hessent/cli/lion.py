@@ -39,7 +39,7 @@ def command(
     Signal and noise of the update over mini-batches, how often its sign is wrong, how much of the direction the
     sign keeps, and where sign and tanh differ.
     """
-    from hessent.cli.console import note, warn
+    from hessent.cli.console import note, warn_of_synthetic_data
     from hessent.cli.lion_progress import LionDisplay
     from hessent.cli.output import emit
     from hessent.cli.parsing import parse_options, parse_size
@@ -70,7 +70,7 @@ def command(
     with LionDisplay() as display:
         found = run_lion(request, display.noted, display.advanced)
     if found.data.synthetic:
-        warn("the data is synthetic: these numbers say nothing about the trained model")
+        warn_of_synthetic_data()
     if out is not None:
         write_whole(out, scales_text(found.scales(), scales_told(found)).encode())
         note(f"{out}: written")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hessent.cli.console import note, warn
+from hessent.cli.console import note, warn_of_synthetic_data
 from hessent.cli.options import OutputFormat
 from hessent.cli.output import emit
 from hessent.cli.progress import SpectrumDisplay
@@ -46,7 +46,7 @@ def run_and_print(
     if not outcome.computed:
         note(f"{name}: complete already, nothing was computed (--force measures again)")
     if outcome.spectrum.data.synthetic:
-        warn("the data is synthetic: these numbers say nothing about the trained model")
+        warn_of_synthetic_data()
     # What is printed is read back from the file: it is what `hessent summary` will print.
     entry = SpectrumEntry(name, *load_with_measures(name))
     document = summary_document([entry], selection)

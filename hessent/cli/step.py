@@ -45,7 +45,7 @@ def command(
     How much each lowers the loss, by the quadratic model and in truth; its best step size and its limit; what it
     pays to the curvature, what mini-batch noise adds, and along which eigendirections it gains.
     """
-    from hessent.cli.console import note, warn
+    from hessent.cli.console import note, warn_of_synthetic_data
     from hessent.cli.output import emit
     from hessent.cli.parsing import parse_options, parse_rates, parse_size
     from hessent.cli.progress import SpectrumDisplay
@@ -95,7 +95,7 @@ def command(
         error.exit_code = 130 if display.stop.by_user else 75
         raise error
     if found.data.synthetic:
-        warn("the data is synthetic: these numbers say nothing about the trained model")
+        warn_of_synthetic_data()
     if plot is not None:
         from hessent.report.plots.step_plot import step_figure
         from hessent.report.step_order import sorted_rows

@@ -9,7 +9,7 @@ from typing import Any
 from hessent.curvature.blocks import Block
 from hessent.curvature.selfcheck import PRODUCTS_PER_BLOCK
 from hessent.eigensolver.settings import SolverSettings
-from hessent.errors import UsageError
+from hessent.errors import UsageError, below_least
 from hessent.spectra.hdf5_blocks import MOST_STEPS
 
 METHODS = ("auto", "exact", "lanczos")
@@ -80,17 +80,15 @@ class Accuracy:
 
     def problems(self) -> list[str]:
         """Return a line for each value that is out of range, or does not go with another."""
-        found = [
-            f"--{name} {value}: must be at least {least}"
-            for name, value, least in (
+        found = below_least(
+            (
                 ("probes", self.num_probes, 1),
                 ("steps", self.num_steps, 1),
                 ("rtol", self.rtol, 0),
                 ("data-groups", self.data_groups, 2),
                 ("population", self.population, 1),
             )
-            if value is not None and not value >= least
-        ]
+        )
         if self.num_steps is not None and self.num_steps > MOST_STEPS:
             found.append(f"--steps {self.num_steps}: must be at most {MOST_STEPS}, which is what files may hold")
         if self.max_matvecs is not None and self.max_matvecs < LEAST_MATVECS:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hessent.errors import UsageError
+from hessent.errors import UsageError, below_least
 from hessent.pipeline.accuracy import Accuracy
 from hessent.pipeline.parts import Part
 
@@ -113,9 +113,8 @@ class SpectrumRequest:
         UsageError
             Listing all values that are out of range.
         """
-        problems = [
-            f"--{name.replace('_', '-')} {value}: must be at least {least}"
-            for name, value, least in (
+        problems = below_least(
+            (
                 ("samples", self.samples, 1),
                 ("batch-size", self.batch_size, 1),
                 ("seed", self.seed, 0),
@@ -124,8 +123,7 @@ class SpectrumRequest:
                 ("fisher-samples", self.fisher_samples, 1),
                 ("split-probes", self.split_probes, LEAST_SPLIT_PROBES),
             )
-            if value is not None and not value >= least
-        ]
+        )
         if "\0" in self.checkpoint or not self.checkpoint or not os.path.basename(os.path.abspath(self.checkpoint)):
             problems.append(f"CHECKPOINT '{self.checkpoint}': must name a file or a folder of its own")
         if self.seed is not None and self.seed > LARGEST_SEED:

@@ -35,6 +35,7 @@ from hessent.measures.update_signal import (
     SKEWNESS_LIMIT,
     UpdateSignal,
 )
+from hessent.report.checkpoint_document import checkpoint_document
 from hessent.report.names import printable
 from hessent.report.settings import shown_settings
 from hessent.report.tables import Cell, Column, Table
@@ -113,13 +114,7 @@ def lion_document(found: LionAnalysis, sort: str) -> dict[str, Any]:
     checkpoint, data = found.checkpoint, found.data
     return {
         "schema": SCHEMA,
-        "checkpoint": {
-            "path": checkpoint.path,
-            "sha256": checkpoint.sha256,
-            "step": checkpoint.step,
-            "progress": checkpoint.progress,
-            "arch": checkpoint.arch,
-        },
+        "checkpoint": checkpoint_document(checkpoint),
         "data": {"name": data.name, "samples": data.samples, "sha256": data.sha256, "synthetic": data.synthetic},
         "loss": found.loss,
         "seed": found.seed,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from hessent.report.checkpoint_document import checkpoint_document
 from hessent.report.tables import Column, Table
 from hessent.spectra.model import CheckpointInfo, DataInfo
 
@@ -189,13 +190,7 @@ def preflight_document(plan: Preflight) -> dict[str, Any]:
     synthetic = {"synthetic": True} if plan.data.synthetic else {}
     return {
         "schema": SCHEMA,
-        "checkpoint": {
-            "path": plan.checkpoint.path,
-            "sha256": plan.checkpoint.sha256,
-            "step": plan.checkpoint.step,
-            "progress": plan.checkpoint.progress,
-            "arch": plan.checkpoint.arch,
-        },
+        "checkpoint": checkpoint_document(plan.checkpoint),
         "data": {
             "name": plan.data.name,
             "samples": plan.data.samples,

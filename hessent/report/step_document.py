@@ -6,6 +6,7 @@ from typing import Any
 
 from hessent.measures.step_analysis import StepAnalysis, StepRow
 from hessent.measures.step_classification import CLASSIFICATION
+from hessent.report.checkpoint_document import checkpoint_document
 from hessent.report.step_order import sorted_rows
 
 SCHEMA = "hessent.step/1"
@@ -24,13 +25,7 @@ def step_document(found: StepAnalysis, sort: str) -> dict[str, Any]:
     checkpoint, data = found.checkpoint, found.data
     return {
         "schema": SCHEMA,
-        "checkpoint": {
-            "path": checkpoint.path,
-            "sha256": checkpoint.sha256,
-            "step": checkpoint.step,
-            "progress": checkpoint.progress,
-            "arch": checkpoint.arch,
-        },
+        "checkpoint": checkpoint_document(checkpoint),
         "data": {"name": data.name, "samples": data.samples, "sha256": data.sha256, "synthetic": data.synthetic},
         "loss": {"name": found.loss, "value": found.loss_value},
         "seed": found.seed,

@@ -8,6 +8,7 @@ from typing import Any
 
 from hessent.measures.registry import tau
 from hessent.measures.stability import limit_of
+from hessent.report.checkpoint_document import checkpoint_document
 from hessent.report.selection import MeasuredBlock, Selection, SpectrumEntry, select_blocks
 from hessent.report.split_table import split_object
 
@@ -42,13 +43,7 @@ def _spectrum_object(entry: SpectrumEntry, selection: Selection) -> dict[str, An
     checkpoint, data = spectrum.checkpoint, spectrum.data
     document: dict[str, Any] = {
         "file": entry.file,
-        "checkpoint": {
-            "path": checkpoint.path,
-            "sha256": checkpoint.sha256,
-            "step": checkpoint.step,
-            "progress": checkpoint.progress,
-            "arch": checkpoint.arch,
-        },
+        "checkpoint": checkpoint_document(checkpoint),
         "data": {"name": data.name, "samples": data.samples, "sha256": data.sha256},
         "curvature": spectrum.curvature,
         "loss": {"name": spectrum.loss.name, "value": _finite(spectrum.loss.value)},

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hessent.errors import UsageError, suggest
+from hessent.errors import UsageError, below_least, suggest
 from hessent.measures.skewed_mean import LEAST_DRAWS
 from hessent.measures.step_analysis import OPTIMIZERS
 from hessent.pipeline.request import SpectrumRequest
@@ -70,16 +70,14 @@ class StepRequest:
         UsageError
             Listing all values that are out of range.
         """
-        problems = [
-            f"--{name} {value}: must be at least {least}"
-            for name, value, least in (
+        problems = below_least(
+            (
                 ("steps", self.steps, _LEAST_STEPS),
                 ("directions", self.directions, 0),
                 ("warmup", self.warmup, 1),
                 ("batch-size", self.batch_size, 1),
             )
-            if value is not None and value < least
-        ]
+        )
         if self.noise_batches != 0 and self.noise_batches < LEAST_DRAWS:
             problems.append(f"--noise-batches {self.noise_batches}: must be at least {LEAST_DRAWS}, or 0 for none")
         if not (math.isfinite(self.damping) and self.damping > 0.0):
