@@ -12,7 +12,7 @@ from torch.nn import functional
 from hessent.measures.paired import differences
 
 STEPS = (0, 1, 10)
-SEEDS = 20
+SEEDS = 60
 
 
 def matrices():
@@ -59,7 +59,7 @@ def test_intervals_hold_between_checkpoints_of_one_run_and_are_narrower_than_apa
                 own = found[name]
                 held.setdefault((step, name), []).append(own.low <= value - expected[0][name] <= own.high)
                 gains.setdefault((step, name), []).append(apart[name].half_width / own.half_width)
-    assert min(map(sum, held.values())) >= 0.85 * SEEDS
+    assert min(map(sum, held.values())) >= 0.93 * SEEDS
     for name, least in (("trace", 2.0), ("abs_trace", 2.5), ("entropy_gap", 2.5)):
         assert np.median(gains[10, name]) >= least, name
         assert np.median(gains[1, name]) >= 4.0, name
