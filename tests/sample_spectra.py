@@ -7,18 +7,9 @@ import dataclasses
 import numpy as np
 
 from hessent.spectra.gradients import BlockGradient, GradientAlong
-from hessent.spectra.model import (
-    BlockSpectrum,
-    CheckpointInfo,
-    DataGroups,
-    DataInfo,
-    LossInfo,
-    Outliers,
-    ProbeRuns,
-    ShorterSpectrum,
-    Spectrum,
-    TensorProbe,
-)
+from hessent.spectra.model import BlockSpectrum, Spectrum, TensorProbe
+from hessent.spectra.provenance import CheckpointInfo, DataInfo, LossInfo
+from hessent.spectra.recurrences import DataGroups, Outliers, ProbeRuns, ShorterSpectrum
 from hessent.spectra.split import BlockSplit
 
 

@@ -9,7 +9,8 @@ from hessent.curvature.operator import SymmetricOperator
 from hessent.eigensolver.block_solver import BlockSolver
 from hessent.eigensolver.requests import answer
 from hessent.eigensolver.settings import SolverSettings
-from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns
+from hessent.spectra.model import BlockSpectrum
+from hessent.spectra.recurrences import Outliers, ProbeRuns
 
 # Two-sided 95 % quantiles of Student's t and the upper 99.99 % points of χ², from printed tables.
 STUDENT_T = {

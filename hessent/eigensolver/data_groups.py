@@ -17,7 +17,7 @@ from hessent.eigensolver.lanczos import LockstepLanczos
 from hessent.eigensolver.outliers import OutlierSearch
 from hessent.eigensolver.probes import gaussian_vectors
 from hessent.eigensolver.requests import answer
-from hessent.spectra.model import DataGroups
+from hessent.spectra.recurrences import DataGroups
 
 _LEFT_OUT_LIMIT = 512  # parameters up to which g dense eigenvalue problems cost little beside the products
 _SEARCH = 100  # steps, for about half as many outliers

@@ -24,7 +24,8 @@ from hessent.eigensolver.requests import Products, Result
 from hessent.eigensolver.ritz_pairs import RESIDUAL_TOLERANCE, RitzPairs, absorb, restored_pairs
 from hessent.eigensolver.saved_state import SavedState, StateReader
 from hessent.measures.quadrature import gauss_rules
-from hessent.spectra.model import BlockSpectrum, DataGroups, Outliers, ProbeRuns
+from hessent.spectra.model import BlockSpectrum
+from hessent.spectra.recurrences import DataGroups, Outliers, ProbeRuns
 
 Float64Array = NDArray[np.float64]
 

@@ -12,7 +12,8 @@ from hessent.eigensolver.data_groups import groups_of_formed
 from hessent.eigensolver.dense import FormedMatrix
 from hessent.eigensolver.gradient_along import GradientVector, along_eigenvectors
 from hessent.spectra.gradients import GradientAlong
-from hessent.spectra.model import BlockSpectrum, DataGroups
+from hessent.spectra.model import BlockSpectrum
+from hessent.spectra.recurrences import DataGroups
 
 Float64Array = NDArray[np.float64]
 

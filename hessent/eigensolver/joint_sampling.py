@@ -31,7 +31,8 @@ from hessent.eigensolver.settings import (
     sampled_matvecs,
 )
 from hessent.eigensolver.widths import widths
-from hessent.spectra.model import BlockSpectrum, DataGroups, ShorterSpectrum
+from hessent.spectra.model import BlockSpectrum
+from hessent.spectra.recurrences import DataGroups, ShorterSpectrum
 
 _GROUP_PROBES = 6  # probes whose spaces the data groups are projected on; more changed nothing on trained nets
 _GROUP_STEPS = (

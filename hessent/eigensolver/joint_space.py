@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scipy.special import chdtri
 
 from hessent.measures.quadrature import CONVERGED
-from hessent.spectra.model import Outliers, ProbeRuns
 from hessent.spectra.probe_space import ProbeSpace
+from hessent.spectra.recurrences import Outliers, ProbeRuns
 
 Float64Array = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
 from hessent.measures.quadrature import CONVERGED, common_isolated, gauss_rules, steps_taken
-from hessent.spectra.model import ProbeRuns
+from hessent.spectra.recurrences import ProbeRuns
 
 Float64Array = NDArray[np.float64]
 

@@ -33,7 +33,7 @@ from hessent.curvature.operator import Product
 from hessent.eigensolver.basis import Basis, project_out
 from hessent.eigensolver.requests import Products
 from hessent.eigensolver.saved_state import SavedState, StateReader, numpy_dtype
-from hessent.spectra.model import ProbeRuns
+from hessent.spectra.recurrences import ProbeRuns
 
 # Steps whose basis the data groups are projected on: with 50 the jackknife's standard error of the absolute trace
 # was within 15 % of the true one on small trained nets, and the file keeps g·p·m'² numbers.

@@ -14,7 +14,7 @@ from hessent.eigensolver.krylov_spaces import KrylovSpaces
 from hessent.eigensolver.lanczos import LockstepLanczos
 from hessent.eigensolver.requests import Products
 from hessent.eigensolver.saved_state import SavedState, StateReader
-from hessent.spectra.model import ProbeRuns
+from hessent.spectra.recurrences import ProbeRuns
 
 Float64Array = NDArray[np.float64]
 

@@ -44,7 +44,8 @@ from hessent.measures.quadrature import Rule, exact_rules
 from hessent.measures.radau import rules_with_zero
 from hessent.measures.replicates import Replicates, Spread
 from hessent.measures.spectral_functions import SpectralFunction, under_noise
-from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns
+from hessent.spectra.model import BlockSpectrum
+from hessent.spectra.recurrences import Outliers, ProbeRuns
 
 Float64Array = NDArray[np.float64]
 Functional = Callable[[Float64Array], float]

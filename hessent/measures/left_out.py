@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from hessent.measures.quadrature import Rule, with_exact_weights
 from hessent.measures.weighted_spectrum import WeightedSpectrum
 from hessent.spectra.kronecker import KroneckerBlock
-from hessent.spectra.model import BlockSpectrum, DataGroups, ProbeRuns
+from hessent.spectra.model import BlockSpectrum
+from hessent.spectra.recurrences import DataGroups, ProbeRuns
 
 Float64Array = NDArray[np.float64]
 

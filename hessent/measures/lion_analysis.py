@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hessent.measures.update_signal import UpdateSignal
 from hessent.measures.update_sums import UpdateSums
-from hessent.spectra.model import CheckpointInfo, DataInfo
+from hessent.spectra.provenance import CheckpointInfo, DataInfo
 
 WHOLE = "whole"
 

@@ -34,7 +34,8 @@ from hessent.measures.left_out import spectra_without_groups, traces_without_gro
 from hessent.measures.ratios import relative_tau
 from hessent.measures.spectral_functions import absolute, identity
 from hessent.measures.weighted_spectrum import WeightedSpectrum
-from hessent.spectra.model import BlockSpectrum, DataGroups
+from hessent.spectra.model import BlockSpectrum
+from hessent.spectra.recurrences import DataGroups
 
 Float64Array = NDArray[np.float64]
 Evaluation = Callable[[WeightedSpectrum], float]

@@ -28,7 +28,7 @@ import numpy as np
 import scipy  # its parts load on first use: a table of a ready file needs none of them
 from numpy.typing import NDArray
 
-from hessent.spectra.model import ProbeRuns
+from hessent.spectra.recurrences import ProbeRuns
 
 Float64Array = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ import scipy  # its parts load on first use: a table of a ready file needs none 
 from numpy.typing import NDArray
 
 from hessent.measures.quadrature import Rule, gauss_rule, steps_taken
-from hessent.spectra.model import ProbeRuns
+from hessent.spectra.recurrences import ProbeRuns
 
 Float64Array = NDArray[np.float64]
 

@@ -19,7 +19,8 @@ from hessent.measures.beta_law import counts_beyond
 from hessent.measures.functionals import JOINT_SAMPLING, ONLY_TRACE, extremes, only_trace, scale_of
 from hessent.measures.radau import mass_beyond
 from hessent.measures.replicates import Replicates
-from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns, ShorterSpectrum
+from hessent.spectra.model import BlockSpectrum
+from hessent.spectra.recurrences import Outliers, ProbeRuns, ShorterSpectrum
 
 Float64Array = NDArray[np.float64]
 

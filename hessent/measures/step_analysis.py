@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hessent.estimate import Estimate
-from hessent.spectra.model import CheckpointInfo, DataInfo
+from hessent.spectra.provenance import CheckpointInfo, DataInfo
 
 OPTIMIZERS = (
     "newton",

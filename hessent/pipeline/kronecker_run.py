@@ -25,7 +25,8 @@ from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared
 from hessent.pipeline.request import DIAGONAL, TRACE, SpectrumRequest
 from hessent.pipeline.versions import library_versions
-from hessent.spectra.model import LossInfo, Spectrum
+from hessent.spectra.model import Spectrum
+from hessent.spectra.provenance import LossInfo
 
 _SHOWN = 4  # of what is left out, by name
 _BY_USER, _BY_SIGNAL = 130, 75  # exit codes

@@ -32,7 +32,8 @@ from hessent.pipeline.settled import Settled
 from hessent.pipeline.units import Units
 from hessent.pipeline.versions import library_versions
 from hessent.spectra.gradients import BlockGradient
-from hessent.spectra.model import BlockSpectrum, CheckpointInfo, DataInfo, LossInfo, Spectrum, TensorProbe
+from hessent.spectra.model import BlockSpectrum, Spectrum, TensorProbe
+from hessent.spectra.provenance import CheckpointInfo, DataInfo, LossInfo
 from hessent.spectra.split import BlockSplit
 
 

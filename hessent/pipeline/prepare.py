@@ -25,7 +25,7 @@ from hessent.pipeline.request import DEFAULT_SAMPLES, SpectrumRequest, first_kno
 from hessent.pipeline.resources import available_memory, choose_device
 from hessent.pipeline.settled import Settled
 from hessent.pipeline.weights import Weights, load_weights
-from hessent.spectra.model import CheckpointInfo, DataInfo
+from hessent.spectra.provenance import CheckpointInfo, DataInfo
 
 _TRIED_SAMPLES = 8
 _GRAPH_SHARE = 0.7  # of the memory allowed goes to gradient graphs, the rest to Lanczos vectors

@@ -31,7 +31,7 @@ from hessent.pipeline.units import SettledOtherwiseError
 from hessent.pipeline.vector_places import overflow_for
 from hessent.pipeline.versions import library_versions
 from hessent.spectra.hdf5_reader import load
-from hessent.spectra.model import CheckpointInfo, DataInfo
+from hessent.spectra.provenance import CheckpointInfo, DataInfo
 
 _GRAPH_SHARE = 0.7
 

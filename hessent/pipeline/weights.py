@@ -14,7 +14,7 @@ from hessent.checkpoint.reader import Checkpoint
 from hessent.errors import CheckpointError, UsageError
 from hessent.pipeline.choices import Chooser
 from hessent.pipeline.request import SpectrumRequest, first_known
-from hessent.spectra.model import CheckpointInfo
+from hessent.spectra.provenance import CheckpointInfo
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hessent.spectra.model import CheckpointInfo
+from hessent.spectra.provenance import CheckpointInfo
 
 
 def checkpoint_document(checkpoint: CheckpointInfo) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from dataclasses import replace
 from hessent.report.measure_columns import measure_column
 from hessent.report.selection import HEADLINE, MeasuredBlock, Selection
 from hessent.report.tables import Column, Table, is_unknown, without_empty_columns
-from hessent.spectra.model import DataInfo
+from hessent.spectra.provenance import DataInfo
 
 POPULATION_HEADLINE = ("trace", "abs_trace", "lambda_max", "entropy_gap")
 

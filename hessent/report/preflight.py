@@ -7,7 +7,7 @@ from typing import Any
 
 from hessent.report.checkpoint_document import checkpoint_document
 from hessent.report.tables import Column, Table
-from hessent.spectra.model import CheckpointInfo, DataInfo
+from hessent.spectra.provenance import CheckpointInfo, DataInfo
 
 SCHEMA = "hessent.preflight/1"
 

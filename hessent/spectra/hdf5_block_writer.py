@@ -9,8 +9,9 @@ from hessent.spectra import encoding
 from hessent.spectra.gradients import REDUCED, BlockGradient
 from hessent.spectra.hdf5_packing import new_group, put, write_arrays, write_json
 from hessent.spectra.kronecker import METHOD, KroneckerBlock
-from hessent.spectra.model import BlockSpectrum, DataGroups, Outliers, ProbeRuns, ShorterSpectrum
+from hessent.spectra.model import BlockSpectrum
 from hessent.spectra.probe_space import ProbeSpace
+from hessent.spectra.recurrences import DataGroups, Outliers, ProbeRuns, ShorterSpectrum
 
 _BLOCK_KINDS = {
     "exact": encoding.EXACT_BLOCK,

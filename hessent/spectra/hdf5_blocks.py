@@ -22,7 +22,8 @@ from hessent.spectra.hdf5_kronecker import read_approximation, read_factors
 from hessent.spectra.hdf5_space import read_space
 from hessent.spectra.hdf5_versions import Readers, read_group
 from hessent.spectra.kronecker import METHOD, KroneckerBlock
-from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns, ShorterSpectrum
+from hessent.spectra.model import BlockSpectrum
+from hessent.spectra.recurrences import Outliers, ProbeRuns, ShorterSpectrum
 
 MOST_STEPS = 8192  # of a recurrence: its eigenvectors take the square of that
 _MULTIPLICITIES = ("whole", "lower bound")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from hessent.spectra import encoding
 from hessent.spectra.hdf5_guard import GuardedGroup, require_ascending
 from hessent.spectra.hdf5_versions import Readers, read_group
-from hessent.spectra.model import DataGroups, ProbeRuns
+from hessent.spectra.recurrences import DataGroups, ProbeRuns
 
 Float64Array = NDArray[np.float64]
 

@@ -13,7 +13,8 @@ from hessent.spectra.hdf5_blocks import read_block
 from hessent.spectra.hdf5_guard import GuardedGroup
 from hessent.spectra.hdf5_split import read_split
 from hessent.spectra.hdf5_versions import Readers, read_group
-from hessent.spectra.model import BlockSpectrum, CheckpointInfo, DataInfo, LossInfo, Spectrum, TensorProbe
+from hessent.spectra.model import BlockSpectrum, Spectrum, TensorProbe
+from hessent.spectra.provenance import CheckpointInfo, DataInfo, LossInfo
 
 _CHECKPOINT_FIELDS: dict[str, tuple[type, ...]] = {
     "path": (str,),

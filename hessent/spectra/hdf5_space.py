@@ -7,8 +7,8 @@ import numpy as np
 from hessent.spectra import encoding
 from hessent.spectra.hdf5_guard import GuardedGroup, require_ascending
 from hessent.spectra.hdf5_versions import Readers, read_group
-from hessent.spectra.model import ProbeRuns
 from hessent.spectra.probe_space import ProbeSpace
+from hessent.spectra.recurrences import ProbeRuns
 
 _UNIT = 1e-6  # by which the length of a probe may differ from one
 

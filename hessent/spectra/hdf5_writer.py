@@ -20,10 +20,7 @@ from hessent.spectra import encoding
 from hessent.spectra.derived import Budget
 from hessent.spectra.hdf5_block_writer import write_block
 from hessent.spectra.hdf5_packing import mark, new_group, put, write_arrays, write_json
-from hessent.spectra.model import (
-    Spectrum,
-    TensorProbe,
-)
+from hessent.spectra.model import Spectrum, TensorProbe
 from hessent.spectra.split import BlockSplit
 from hessent.storage.whole_file import write_whole
 

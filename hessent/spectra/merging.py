@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from hessent.errors import UsageError
-from hessent.spectra.model import CheckpointInfo, Spectrum
+from hessent.spectra.model import Spectrum
+from hessent.spectra.provenance import CheckpointInfo
 
 PART = "units"  # the setting that tells of a part
 _OF_ONE_RUN = ("checkpoint", "data", "loss", "curvature", "seed", "versions", "checks", "tensor_probe", "split")

@@ -8,7 +8,7 @@ This room knows numpy alone: it is the waist between measuring and reading.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,111 +16,11 @@ from numpy.typing import NDArray
 
 from hessent.spectra.gradients import BlockGradient
 from hessent.spectra.probe_space import ProbeSpace
+from hessent.spectra.provenance import CheckpointInfo, DataInfo, LossInfo
+from hessent.spectra.recurrences import DataGroups, Outliers, ProbeRuns, ShorterSpectrum
 from hessent.spectra.split import BlockSplit
 
 Float64Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Outliers:
-    """Eigenpairs that were deflated before probing, without their vectors.
-
-    Attributes
-    ----------
-    values : Float64Array
-        Ritz values of the deflated space, ascending. Shape (k,).
-    residuals : Float64Array
-        Norms ‖H v − θ v‖ of the unit Ritz vectors, in the unit of the eigenvalues. Shape (k,).
-    """
-
-    values: Float64Array  # (k,)
-    residuals: Float64Array  # (k,)
-
-
-@dataclass(frozen=True, eq=False)  # an array has no single truth value: two runs are equal if they are one object
-class ProbeRuns:
-    """Lanczos recurrences of p random probes, all of m steps, in the complement of the outliers.
-
-    Attributes
-    ----------
-    alphas : Float64Array
-        Diagonals of the tridiagonal matrices. Shape (p, m).
-    betas : Float64Array
-        Off-diagonals between step j and j + 1. Shape (p, m - 1).
-    last_betas : Float64Array
-        Norm of the residual vector after step m; zero when the recurrence closed. Shape (p,).
-    simple : Float64Array or None
-        Ritz values at which the Ritz vectors of all probes agree: simple eigenvalues of the complement. Shape (s,),
-        ascending. None where the vectors were not compared.
-    """
-
-    alphas: Float64Array  # (p, m)
-    betas: Float64Array  # (p, m - 1)
-    last_betas: Float64Array  # (p,)
-    simple: Float64Array | None = None  # (s,)
-
-    @property
-    def num_probes(self) -> int:
-        """Number of probes p."""
-        return int(self.alphas.shape[0])
-
-    @property
-    def num_steps(self) -> int:
-        """Number of Lanczos steps m."""
-        return int(self.alphas.shape[1])
-
-
-@dataclass(frozen=True)
-class ShorterSpectrum:
-    """What the same probes of a joint Krylov space gave after fewer steps: it shows the quadrature's truncation.
-
-    Attributes
-    ----------
-    outliers : Outliers
-        Deflated pairs by then.
-    probes : ProbeRuns
-        Recurrences in their complement.
-    """
-
-    outliers: Outliers
-    probes: ProbeRuns
-
-
-@dataclass(frozen=True, eq=False)
-class DataGroups:
-    """What the groups of the data contribute to a block's curvature, for the delete-a-group jackknife.
-
-    H = Σ_G n_G H_G / N, with H_G the mean curvature over the n_G items of group G. Either `left_out` is present, or
-    `probes` (and `outliers`, where k > 0): projections of every H_G on the spaces in which H was measured.
-
-    Attributes
-    ----------
-    items : NDArray[np.int64]
-        Items (samples, or valid tokens) n_G of each group. Shape (g,).
-    sampled_fraction : float
-        N divided by the size of the finite population the data was drawn from; 0 for an unlimited one.
-    left_out : Float64Array or None
-        All eigenvalues, ascending, of the curvature without group G, (N H − n_G H_G) / (N − n_G). Shape (g, n).
-    outliers : Float64Array or None
-        Vᵀ H_G V with V the vectors of the deflated space, or of that after fewer steps (k is then another than that
-        of the block), in any one order. Shape (g, k, k).
-    probes : Float64Array or None
-        Bᵀ H_G B with B the first m' Krylov vectors of each of the first p' probes. Shape (g, p', m', m').
-    traces : Float64Array or None
-        tr H_G, where it is known exactly. Shape (g,).
-    """
-
-    items: NDArray[np.int64]  # (g,)
-    sampled_fraction: float = 0.0
-    left_out: Float64Array | None = None  # (g, n)
-    outliers: Float64Array | None = None  # (g, k, k)
-    probes: Float64Array | None = None  # (g, p', m', m')
-    traces: Float64Array | None = None  # (g,)
-
-    @property
-    def num_groups(self) -> int:
-        """Number of groups g."""
-        return len(self.items)
 
 
 @dataclass(frozen=True)
@@ -223,81 +123,6 @@ class TensorProbe:
     sizes: NDArray[np.int64]  # (t,)
     sums: Float64Array  # (t,)
     gaps: Float64Array  # (t,)
-
-
-@dataclass(frozen=True)
-class CheckpointInfo:
-    """Which weights were measured.
-
-    Attributes
-    ----------
-    path : str
-        As the user typed it.
-    sha256 : str
-        Digest of names, dtypes, shapes and bytes of the tensors read.
-    arch : str
-        Architecture as requested.
-    arch_options : mapping
-        Architecture options as resolved, defaults and inferred ones included.
-    step, total_steps : int or None
-        Training step and planned number of steps.
-    optimizer : mapping
-        Name and hyperparameters, as the checkpoint's metadata states them.
-    metrics : mapping of str to float
-        Metrics the checkpoint's metadata states (losses, accuracies).
-    stored_dtype : str
-        Dtype(s) of the tensors in the file, before promotion to the computing dtype.
-    """
-
-    path: str
-    sha256: str
-    arch: str
-    arch_options: Mapping[str, Any] = field(default_factory=dict)
-    step: int | None = None
-    total_steps: int | None = None
-    optimizer: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    stored_dtype: str = ""
-
-    @property
-    def progress(self) -> float | None:
-        """Share of the training done, 0…1; None when the metadata does not say."""
-        if self.step is None or not self.total_steps:
-            return None
-        return self.step / self.total_steps
-
-
-@dataclass(frozen=True)
-class DataInfo:
-    """Which samples the loss was averaged over.
-
-    Attributes
-    ----------
-    name : str
-        Name of the source, as resolved.
-    samples : int
-        Number of samples used.
-    available : int
-        Number of samples the source has in this split.
-    sha256 : str
-        Fingerprint of the bytes read and of the sample indices.
-    synthetic : bool
-        True when the data is made up (a dry run): every table says so.
-    """
-
-    name: str
-    samples: int
-    available: int
-    sha256: str
-    synthetic: bool = False
-
-
-@dataclass(frozen=True)
-class LossInfo:
-    """The loss whose curvature was measured: its name and mean value (nats for likelihoods) at the weights."""
-
-    name: str
-    value: float
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from hessent.measures.written import MeasuredWriter
 from hessent.pipeline import block_work, measure, recorder
 from hessent.pipeline.observer import Silent
 from hessent.pipeline.recorder import Recorder
-from hessent.spectra.model import CheckpointInfo, DataInfo
+from hessent.spectra.provenance import CheckpointInfo, DataInfo
 
 CASE = CASES["mlp, mse"]
 

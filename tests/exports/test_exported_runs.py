@@ -14,7 +14,7 @@ from hessent.report.exports.sources import read_sources
 from hessent.report.exports.tracked_runs import tracked_runs
 from hessent.report.selection import HEADLINE, Selection
 from hessent.spectra.hdf5_writer import write_spectrum
-from hessent.spectra.model import LossInfo
+from hessent.spectra.provenance import LossInfo
 
 STEPS = {100: 3, 5: 4, 2000: 5}  # step to seed
 WRITTEN = 1_700_000_000  # seconds since 1970

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hessent.spectra.kronecker import METHOD, FactorPair, KroneckerBlock
-from hessent.spectra.model import DataGroups
+from hessent.spectra.recurrences import DataGroups
 
 
 def pair(inputs=7, outputs=4, groups=0, seed=0):

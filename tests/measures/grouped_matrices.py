@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from small_matrices import dense_lanczos, exact_block
 
-from hessent.spectra.model import BlockSpectrum, DataGroups, Outliers, ProbeRuns
+from hessent.spectra.model import BlockSpectrum
+from hessent.spectra.recurrences import DataGroups, Outliers, ProbeRuns
 
 
 def spiked_groups(size, items, spike, rng):

@@ -10,7 +10,7 @@ from small_matrices import exact_block, sampled_block
 
 from hessent.measures.condition import condition_for_gap, condition_lower_ritz, largest_gap
 from hessent.measures.registry import compute_measures
-from hessent.spectra.model import ProbeRuns
+from hessent.spectra.recurrences import ProbeRuns
 
 ENDLESS = 10**12  # stands for n → ∞
 

@@ -12,8 +12,9 @@ from small_matrices import MatrixOperator as Matrix
 from hessent.measures.joint_differences import joint_differences
 from hessent.measures.joint_sums import JointSums, Sampled, Terms
 from hessent.measures.paired import differences
-from hessent.spectra.model import BlockSpectrum, Outliers, ProbeRuns
+from hessent.spectra.model import BlockSpectrum
 from hessent.spectra.probe_space import ProbeSpace
+from hessent.spectra.recurrences import Outliers, ProbeRuns
 
 SAME = {"same_seed": True, "same_samples": True}
 T_OF_9 = 2.26215716  # two-sided 95 % quantile of Student's t, from a printed table

@@ -19,7 +19,7 @@ from hessent.measures.left_out import spectra_without_groups, traces_without_gro
 from hessent.measures.quadrature import gauss_rules, with_exact_weights
 from hessent.measures.spectral_functions import absolute, absolute_log, identity
 from hessent.measures.weighted_spectrum import WeightedSpectrum
-from hessent.spectra.model import DataGroups
+from hessent.spectra.recurrences import DataGroups
 
 ITEMS = (7, 16, 16, 5, 20)
 

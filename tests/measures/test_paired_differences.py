@@ -15,7 +15,8 @@ from hessent.measures.difference import unpaired_difference
 from hessent.measures.paired import difference, differences
 from hessent.measures.registry import compute_measures, measure_names, tau
 from hessent.measures.trace import abs_trace_spread
-from hessent.spectra.model import BlockSpectrum, ProbeRuns
+from hessent.spectra.model import BlockSpectrum
+from hessent.spectra.recurrences import ProbeRuns
 
 ITEMS = (8, 8, 8, 8)
 SAME = {"same_seed": True, "same_samples": True}

@@ -9,7 +9,7 @@ from hessent.measures.beta_law import counts_beyond
 from hessent.measures.quadrature import gauss_rule
 from hessent.measures.radau import mass_beyond, rules_with_zero
 from hessent.measures.ratios import ratios, tau
-from hessent.spectra.model import ProbeRuns
+from hessent.spectra.recurrences import ProbeRuns
 
 
 def runs(alphas, betas):

@@ -12,7 +12,7 @@ from hessent.measures.entropy import entropy_gap
 from hessent.measures.quadrature import gauss_rules, with_exact_weights
 from hessent.measures.registry import compute_measures, error_budget
 from hessent.measures.trace import abs_trace, trace
-from hessent.spectra.model import ShorterSpectrum
+from hessent.spectra.recurrences import ShorterSpectrum
 
 
 def bulk():

@@ -13,7 +13,8 @@ from hessent.measures.functionals import scale_of
 from hessent.measures.gradient import GRADIENT_MEASURES
 from hessent.measures.registry import compute_measures, error_budget, measure_names, tau
 from hessent.measures.trace import negative_mass, trace
-from hessent.spectra.model import BlockSpectrum, DataGroups
+from hessent.spectra.model import BlockSpectrum
+from hessent.spectra.recurrences import DataGroups
 
 
 def trace_block(estimates):

@@ -7,7 +7,7 @@ import pytest
 import sample_spectra
 
 from hessent.measures.density import NARROW, SignedLogAxis, spectral_densities
-from hessent.spectra.model import Outliers, ProbeRuns
+from hessent.spectra.recurrences import Outliers, ProbeRuns
 
 BLOCKS = (
     sample_spectra.exact_block(),

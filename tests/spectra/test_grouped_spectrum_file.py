@@ -12,7 +12,7 @@ from hessent.errors import SpectrumFileError
 from hessent.estimate import Estimate
 from hessent.spectra.hdf5_reader import from_bytes, load_with_measures
 from hessent.spectra.hdf5_writer import to_bytes, write_spectrum
-from hessent.spectra.model import DataGroups, ShorterSpectrum
+from hessent.spectra.recurrences import DataGroups, ShorterSpectrum
 
 EXACT, SAMPLED, TRACE = "blocks/000", "blocks/001", "blocks/002"
 

@@ -20,7 +20,8 @@ from hessent.spectra.derived import DerivedMeasures
 from hessent.spectra.encoding import decode_text, encode_text
 from hessent.spectra.hdf5_reader import from_bytes, load, load_with_measures
 from hessent.spectra.hdf5_writer import to_bytes, write_spectrum
-from hessent.spectra.model import Outliers, ProbeRuns, Spectrum
+from hessent.spectra.model import Spectrum
+from hessent.spectra.recurrences import Outliers, ProbeRuns
 
 UGLY_NAMES = [
     "layer/0.weight",

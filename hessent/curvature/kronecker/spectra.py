@@ -22,7 +22,7 @@ from hessent.curvature.blocks import FULL, Block
 from hessent.curvature.kronecker.factors import Factors, StoppedError
 from hessent.curvature.kronecker.layers import FactorLayer
 from hessent.spectra.kronecker import APPROXIMATIONS, METHOD, MOST_EIGENVALUES, FactorPair, KroneckerBlock
-from hessent.spectra.model import DataGroups
+from hessent.spectra.recurrences import DataGroups
 
 Float64Array = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hessent.measures.learning_rate import stated_rate
-from hessent.spectra.model import CheckpointInfo
+from hessent.spectra.provenance import CheckpointInfo
 
 GIVEN, TRAINING, BEST, DEFAULT = "given", "training", "best", "default"
 _WHOLE_STEPS = ("newton", "ngd")  # their own step size is 1
