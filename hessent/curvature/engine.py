@@ -17,7 +17,6 @@ with, and what is timed and checked, is H.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,19 +24,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hessent.curvature.block_operator import BlockOperator
 from hessent.curvature.blocks import Block
-from hessent.curvature.containers import num_samples, shapes
-from hessent.curvature.engines.catalogue import AUTO, EngineKind, engine_kind, kinds_for
-from hessent.curvature.engines.double_backward import DoubleBackward
-from hessent.curvature.engines.graph_memory import GraphMemory
+from hessent.curvature.containers import num_samples
+from hessent.curvature.engines.catalogue import AUTO, EngineKind, engine_kind
+from hessent.curvature.engines.choosing import choose_engine
+from hessent.curvature.engines.double_backward import DoubleBackward, gradient_graph_bytes
 from hessent.curvature.engines.micro_batch import MicroBatch
-from hessent.curvature.engines.remembered import found_once, identity
 from hessent.curvature.engines.threads import choose_threads
-from hessent.curvature.engines.tuner import Choice, Plan, Tuner
 from hessent.curvature.finite import is_finite
 from hessent.curvature.groups import GroupSums, divide, in_groups
 from hessent.curvature.non_finite_product import non_finite_product
-from hessent.curvature.operator import Product, SymmetricOperator
+from hessent.curvature.operator import Product
 from hessent.curvature.out_of_memory import HeldNotes, ShrinkableBatches, retried
 from hessent.curvature.problem import Problem
 from hessent.errors import UsageError
@@ -139,7 +137,11 @@ class HessianEngine:
             widest = work[0][0]
             self._retried(lambda: self._choose_threads(widest))
         if self._wanted == AUTO:
-            choice = self._retried(lambda: self._tune(tuple(work), together))
+            choice = self._retried(
+                lambda: choose_engine(
+                    self.problem, *self._first_batch(), work, together=together, memory=self.memory
+                )
+            )
             self._kept = []
             self._use(engine_kind(choice.engine))
             self.why = choice.why
@@ -166,26 +168,6 @@ class HessianEngine:
         self._kept = []
         self._use(engine_kind(engine))
         self.why = why
-
-    def _tune(self, work: tuple[tuple[Block, int], ...], together: int) -> Choice:
-        """Time the candidates, or remember what won under the same circumstances."""
-        batch, share = self._first_batch()
-        plan = Plan(work, together, max(round(1 / share), 1), self.memory, _graph_bytes(self.problem, batch))
-        fitting = [kind.name for kind in kinds_for(self.problem.device.type) if plan.fits(kind)]
-        question = {
-            "what": "engine",
-            "input": shapes(batch[0]),
-            "work": [[list(block.parameters), vectors.bit_length()] for block, vectors in work],
-            "passes": [together, plan.micro_batches],
-            "fits": fitting,
-            **identity(self.problem),
-        }
-        known = found_once(
-            question,
-            lambda: asdict(Tuner(self.problem, batch, plan).choose()),
-            fits=lambda known: known.get("engine") in fitting,
-        )
-        return Choice(str(known["engine"]), str(known.get("why")))
 
     def products(self, requests: Sequence[tuple[Block, Tensor]]) -> list[Product]:
         """Answer all requests from one pass over the data.
@@ -307,7 +289,7 @@ class HessianEngine:
     def _measure_graph(self) -> tuple[int, float]:
         """Bytes of the gradient graph of the first micro-batch, and its share of the samples."""
         batch, share = self._first_batch()
-        return _graph_bytes(self.problem, batch), share
+        return gradient_graph_bytes(self.problem, batch), share
 
     def _make_room_to_build(self, nbytes: int) -> None:
         """Where an engine that was asked for takes too much while it is built: smaller micro-batches, or keep none.
@@ -349,30 +331,3 @@ class HessianEngine:
             return
         size = self._batches.halve()
         self.notify(f"memory ran out: going on with micro-batches of at most {size:,} samples")
-
-
-def _graph_bytes(problem: Problem, batch: tuple[Any, Any]) -> int:
-    with GraphMemory() as counter:
-        graph = DoubleBackward(problem, *batch)
-    nbytes = counter.nbytes
-    del graph  # it had to live until then
-    return nbytes
-
-
-class BlockOperator(SymmetricOperator):
-    """One diagonal block of the Hessian of the mean loss."""
-
-    def __init__(self, engine: HessianEngine, block: Block) -> None:
-        self.engine = engine
-        self.block = block
-        self.size = block.size
-        self.name = block.name
-        self.dtype = engine.problem.dtype
-        self.device = engine.problem.device
-        self.num_matvecs = 0
-
-    def _multiply(self, V: Tensor) -> Tensor:
-        return self._divided_product(V).total
-
-    def _divided_product(self, V: Tensor) -> Product:
-        return self.engine.products([(self.block, V)])[0]

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
+from hessent.curvature.block_operator import BlockOperator
 from hessent.curvature.blocks import FULL, Block, resolve_blocks
 from hessent.curvature.containers import map_tensors, num_samples
-from hessent.curvature.engine import BlockOperator, HessianEngine
+from hessent.curvature.engine import HessianEngine
 from hessent.curvature.matrices.drawn_targets import DrawnTargets
 from hessent.curvature.matrices.kinds import HESSIAN, resolve_curvature
 from hessent.curvature.problem import Problem

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hessent.curvature.blocks import Block
 from hessent.curvature.engines.exclusions import refuse_batches
+from hessent.curvature.engines.graph_memory import GraphMemory
 from hessent.curvature.engines.micro_batch import MicroBatch, unflatten
 from hessent.curvature.problem import Problem, exact_derivatives
 
@@ -99,3 +100,12 @@ def _backward(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: S
         ],
         dim=1,
     )
+
+
+def gradient_graph_bytes(problem: Problem, batch: tuple[Any, Any]) -> int:
+    """Return the bytes that the gradient graph of a micro-batch (inputs, targets) keeps."""
+    with GraphMemory() as counter:
+        graph = DoubleBackward(problem, *batch)
+    nbytes = counter.nbytes
+    del graph  # it had to live until then
+    return nbytes
