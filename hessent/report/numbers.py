@@ -2,6 +2,10 @@
 
 ``12.3 ± 0.4`` an estimate with its 95 % half-width; ``0.42–0.61`` a bracket, its ends rounded outwards; ``≥ 41.6``
 and ``≤ 0.2`` a bound, rounded to the safe side; ``12.34`` an exact number; ``—`` an unknown one.
+
+An estimate of which one side of the interval is more than one and a half times the other is shown as a bracket: a ±
+would promise values that the interval does not hold.  Not so where the two sides are the same in the digits shown,
+or smaller than those digits: there the ± is the longer side.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ _EXACT_DIGITS = 4  # significant digits of an exact number
 _BOUND_DIGITS = 3
 _MOST_DIGITS = 4  # of an estimate, however small its error is: a table must fit its terminal
 _FIXED_FROM, _FIXED_BELOW = 1e-3, 1e5  # outside, numbers are written with an exponent
-_LOPSIDED = 3.0  # an interval this much longer on one side than on the other is shown by its ends
+_LOPSIDED = 1.5  # an interval longer than this on one side, against the other, is shown by its ends
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,20 @@ def _two_sided(estimate: Estimate, low: float, high: float, kind: NumberKind) ->
         return Formatted(format_number(value))
     if value is None or kind == "bracket":
         return Formatted(_bracket(low, high))
-    below, above = value - low, high - value
-    error = max(below, above)
-    if error > abs(value) and error > _LOPSIDED * min(below, above):
+    if _is_lopsided(value, value - low, high - value):
         return Formatted(_bracket(low, high))
-    return _with_error(value, error)
+    return _with_error(value, max(value - low, high - value))
+
+
+def _is_lopsided(value: float, below: float, above: float) -> bool:
+    """Whether an interval's sides differ so much, in digits that are shown, that a ± would be wrong."""
+    error = max(below, above)
+    if error <= _LOPSIDED * min(below, above):
+        return False
+    decimals = _decimals(error)
+    if value and decimals > _MOST_DIGITS - 1 - _exponent(value):
+        return False
+    return round(below, decimals) != round(above, decimals)
 
 
 def _with_error(value: float, error: float) -> Formatted:
@@ -116,13 +129,19 @@ def _bracket(low: float, high: float) -> str:
     if low == high:
         return format_number(low)
     dash = "–" if low >= 0 else "…"
-    if not _FIXED_FROM <= max(abs(low), abs(high)) < _FIXED_BELOW:
-        return _round_bound(low, ROUND_FLOOR, 2) + dash + _round_bound(high, ROUND_CEILING, 2)
     width, largest = high - low, max(abs(low), abs(high))
     # Two digits of a width that begins with 1 … 4, else one: an end moves outwards by a tenth of the width at most.
     decimals = -_exponent(width) + (1 if width / 10.0 ** _exponent(width) < 5 else 0)
+    if not _FIXED_FROM <= largest < _FIXED_BELOW:
+        ends = ((low, ROUND_FLOOR), (high, ROUND_CEILING))
+        return dash.join(_round_bound(end, way, _digits_for(end, decimals)) for end, way in ends)
     decimals = max(min(decimals, _EXACT_DIGITS - 1 - _exponent(largest)), 2 if largest <= 1 else 0)
     return _directed(low, decimals, ROUND_FLOOR) + dash + _directed(high, decimals, ROUND_CEILING)
+
+
+def _digits_for(end: float, decimals: int) -> int:
+    """Return the significant digits of an end that reach a decimal place: from two to those of a number."""
+    return min(max(decimals + _exponent(end) + 1, 2), _EXACT_DIGITS) if end else 2
 
 
 def _round_bound(number: float, rounding: str, digits: int = _BOUND_DIGITS) -> str:

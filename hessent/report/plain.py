@@ -29,7 +29,10 @@ def to_csv(tables: Sequence[Table]) -> str:
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
-    """Return tables as GitHub-flavoured Markdown, with their facts as a list and their notes below."""
+    """Return tables as GitHub-flavoured Markdown, with their facts as a list and their notes below.
+
+    A fact without a label goes on with the item above it.
+    """
     return "\n\n".join("\n".join(_markdown_lines(table)) for table in tables) + "\n"
 
 
@@ -59,7 +62,7 @@ def _csv_entry(cell: str | float | bool | tuple[str, ...] | None) -> str:
 
 def _markdown_lines(table: Table) -> list[str]:
     columns = [table.columns[index] for index in for_people(table)]
-    lines = [f"- {label}: {_code(text)}" for label, text in table.facts]
+    lines = [f"- {label}: {_code(text)}" if label else f"  {_code(text)}" for label, text in table.facts]
     if table.title:
         lines += [""] * bool(lines) + [_escaped(printable(table.title))]
     if table.rows:

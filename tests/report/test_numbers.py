@@ -84,9 +84,49 @@ def test_a_bound_is_rounded_to_its_safe_side():
     assert at_most(1e-8) == "1e-8"
 
 
-def test_a_lopsided_interval_wider_than_its_value_is_shown_by_its_ends():
-    assert format_estimate(Estimate(10.0, 5.0, 1000.0)).joined() == "5–1000"
-    assert format_estimate(Estimate(10.0, 9.0, 10.1)).joined() == "10.0 ± 1.0"
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (10.0, 5.0, 1000.0, "5–1000"),
+        (10.0, 9.0, 10.1, "9.0–10.1"),
+        (0.9, 0.462, 0.9998, "0.46–1.00"),  # a share of 1.4 cannot be
+        (3256.0, 1698.0, 6238.0, "1698–6238"),
+        (12.34, 12.33, 12.37, "12.33–12.37"),
+        (-1.0, -3.0, 0.25, "-3.0…0.3"),
+        (1.2345e7, 1.2245e7, 1.2745e7, "1.22e7–1.28e7"),
+        (1.2345e-5, 1.2335e-5, 1.2375e-5, "1.233e-5–1.238e-5"),
+        (2.0, 2.0, 3.0, "2.0–3.0"),
+        (0.5, 0.5 - 0.06, 0.5 + 0.094, "0.44–0.60"),
+    ],
+)
+def test_a_lopsided_interval_is_shown_by_its_ends(value, low, high, text):
+    assert format_estimate(Estimate(value, low, high)).joined() == text
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (10.0, 7.0, 14.0, "10 ± 4"),  # one side is a third longer
+        (100.0, 97.58, 103.52, "100 ± 4"),  # nearly one and a half times
+        (12.3456789, 12.3456788, 12.3456799, "12.35 ± 1e-6"),  # in digits that are not shown
+    ],
+)
+def test_an_interval_that_is_lopsided_a_little_or_out_of_sight_keeps_its_error(value, low, high, text):
+    assert format_estimate(Estimate(value, low, high)).joined() == text
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-9, 1e6), st.floats(1e-9, 1e6))
+def test_what_is_shown_never_reaches_much_beyond_the_interval(value, below, above):
+    low, high = value - below, value + above
+    text = format_estimate(Estimate(value, low, high)).joined()
+    if " ± " not in text:
+        return
+    middle, error = numbers_in(text)
+    rounding = 0.51 * error + 5.1e-4 * abs(value)  # of the value shown
+    slack = 0.1 * error if error > 1e-3 * abs(value) else error
+    longer = max(value - low, high - value)
+    assert middle - error >= low - (longer / 3 + rounding + slack)
+    assert middle + error <= high + (longer / 3 + rounding + slack)
 
 
 def test_what_is_unknown_says_so():

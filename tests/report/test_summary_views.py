@@ -68,7 +68,7 @@ def test_80_columns_keep_whole_numbers_and_say_what_is_missing(resnet):
     rule = next(index for index, line in enumerate(lines) if line.startswith("──"))
     assert all(cell_len(line) <= 80 for line in lines[rule - 1 : rule + 43])
     assert lines[rule - 1].split()[:3] == ["block", "trace", "λ_max"]
-    assert lines[-1].startswith("Too narrow for: ")
+    assert any(line.startswith("Too narrow for: ") for line in lines[-2:])
     assert not any("…" in line for line in lines[rule + 1 : rule + 43])
 
 
