@@ -32,7 +32,8 @@ Rates = Annotated[
         panel=_STEPS,
         metavar="NAME=RATE",
         help="Step size of an optimizer (repeatable). Default: the training's; 1 for newton and ngd; else that of "
-        "the largest decrease along the step.",
+        "the largest decrease along the step; where none is largest (curvature not positive) a customary one, told "
+        "as default.",
     ),
 ]
 Clip = Annotated[
@@ -41,7 +42,10 @@ Clip = Annotated[
         "--clip",
         panel=_STEPS,
         metavar="C",
-        help="Clip in place of normalising: normalized-ngd, gradient-norm-ngd, eigenbasis-ngd; and sophia.",
+        help="Clip at C in place of normalising: the length in H, in the root of the loss's unit, of "
+        "normalized-ngd as a whole, of gradient-norm-ngd relative to the gradient and of eigenbasis-ngd along each "
+        "eigendirection; and every coordinate of sophia, which is not clipped otherwise. The step size comes after "
+        "it (--lr).",
     ),
 ]
 Damping = Annotated[

@@ -44,7 +44,7 @@ from hessent.estimate import Estimate
 from hessent.measures.gradient_quadrature import GradientQuadrature
 from hessent.measures.spectral_functions import SpectralFunction
 from hessent.measures.step_along import StepAlong, decrease_along
-from hessent.measures.step_noise_model import NoiseModel
+from hessent.measures.step_noise import StepNoise, times
 
 Float64Array = NDArray[np.float64]
 
@@ -71,7 +71,7 @@ class ClosedStep:
     stability_limit : Estimate
         Or unknown, with the reason.
     noise_of : callable
-        N_b for step size 1 by a model of the noise.
+        N_b for step size 1.
     clip : float or None
         C.
     """
@@ -83,7 +83,7 @@ class ClosedStep:
     components: Float64Array  # (m,)
     moves: Float64Array  # (m,)
     stability_limit: Estimate
-    noise_of: Callable[[NoiseModel], Estimate]
+    noise_of: Callable[[StepNoise], Estimate]
     clip: float | None = None
 
     @property
@@ -103,13 +103,13 @@ class ClosedStep:
         """Return the step size of the largest D; unknown where none is largest."""
         return self.along.best()
 
-    def noise(self, rate: float, model: NoiseModel) -> Estimate:
+    def best_decrease(self) -> Estimate:
+        """Return the largest D, in the unit of the loss."""
+        return self.along.best_decrease()
+
+    def noise(self, rate: float, noise: StepNoise) -> Estimate:
         """Return N_b, in the unit of the loss: it goes with the square of the step size."""
-        own = self.noise_of(model)
-        if own.exact:
-            return Estimate.exactly(rate**2 * float(own.value or 0.0))
-        ends = [None if end is None else rate**2 * end for end in (own.value, own.low, own.high)]
-        return Estimate(ends[0], ends[1], ends[2], reason=own.reason)
+        return times(self.noise_of(noise), rate**2)
 
     def decreases(self, rate: float) -> Float64Array:
         """Return D_i along every Ritz vector, shape (m,); NaN where it is not known."""
@@ -247,6 +247,6 @@ class _Builder:
             space.components,
             -own * space.components * function(space.values),
             limit,
-            lambda model: model.linear(own, function),
+            lambda noise: noise.linear(own, function),
             clip,
         )

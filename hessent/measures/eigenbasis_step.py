@@ -18,23 +18,26 @@ Where eigenvalues are equal, so that their eigenvectors are not determined, thos
 has one component.  A component that is zero (to 1e-12 of the gradient) has sign zero; so all is exact for a closed
 run too.
 
-Noise: sign and clipping are not linear, so N_b = (a²/2) Σ (λ/p) Var, with the variance of the sign, or of the cut
-ĝ + ξ over √p, for Gaussian ξ of variance k abs(λ)/B: from all eigenvalues, else enclosed, because a sign has
-variance 1 at most, and a number cut at C has C² at most.
+Noise: sign and clipping are not linear, so with d̂_b the step by the gradient of mini-batch b, of K,
+
+    N_b = Σ_i (λ_i/2) Σ_b (d̂_bi − mean)²/(K − 1),
+
+and what is not known of the rest is bounded by what a sign, or a number cut at C, can vary: 1, or C², times
+abs(λ)/p.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import scipy  # its parts load on first use: a table of a ready file needs none of them
 from numpy.typing import NDArray
 
 from hessent.estimate import Estimate
-from hessent.measures.closed_steps import NEVER_SETTLES, ClosedStep, damped, inverse, limit_of
+from hessent.measures.closed_steps import NEVER_SETTLES, ClosedStep, inverse, limit_of
 from hessent.measures.gradient_quadrature import GradientQuadrature
+from hessent.measures.skewed_mean import skewed_mean
 from hessent.measures.spectral_functions import SpectralFunction
 from hessent.measures.step_along import StepAlong
-from hessent.measures.step_noise_model import NoiseModel, Trace, clipped_variance
+from hessent.measures.step_noise import StepNoise, Trace
 
 Float64Array = NDArray[np.float64]
 
@@ -157,42 +160,18 @@ class _Eigenbasis:
         metric = inverse(self._damping)
         return lambda values: np.abs(values) * metric(values)
 
-    def noise(self, model: NoiseModel) -> Estimate:
+    def noise(self, noise: StepNoise) -> Estimate:
         """N_b for step size 1."""
-        scale = model.scale
-        if scale.value is None:
-            return scale
-        values = self._space.values[self.held]
-
-        def of(k: float) -> float:
-            deviations = np.sqrt(max(k, 0.0) * np.abs(values) / model.batch_size)
-            variance = self._variance(self._space.components[self.held], deviations, values)
-            return 0.5 * float((self._share[self.held] * variance).sum())
-
-        own = of(scale.value)
-        if self._space.complete and scale.exact:
-            return Estimate.exactly(own)
-        ends = [own, *(of(end) for end in (scale.low, scale.high) if end is not None)]
-        if self._space.complete:
-            return Estimate(own, min(ends), max(ends)) if len(ends) == 3 else Estimate(own, None, None)
-        spread = self._noise_of_the_rest(model)
-        if spread is None:
-            return Estimate(own, None, None)
-        return Estimate(own, min(ends) - spread, max(ends) + spread)
-
-    def _variance(self, means: Float64Array, deviations: Float64Array, values: Float64Array) -> Float64Array:
-        """Variance of the sign, or of the cut number over √p."""
-        if self._clip is None:
-            ratio = means / np.where(deviations > 0.0, deviations, 1.0) / np.sqrt(2.0)
-            bias = np.where(deviations > 0.0, scipy.special.erf(ratio), np.sign(means))
-            return np.asarray(1.0 - bias**2)
-        metric = damped(self._damping)(values)
-        cut = clipped_variance(means, deviations, self._clip * np.sqrt(metric))
-        return cut * inverse(self._damping)(values)
-
-    def _noise_of_the_rest(self, model: NoiseModel) -> float | None:
+        values, roots = self._space.values[self.held], self._roots[self.held]
+        along = noise.components[:, self.held]
+        steps = np.sign(along) * roots
+        if self._clip is not None:
+            steps *= np.minimum(np.abs(along) * roots, self._clip)
+        spread = np.square(steps - steps.mean(axis=0))
+        draws = 0.5 * (spread @ values) * len(steps) / max(len(steps) - 1, 1)
+        found = skewed_mean(draws)
         count = self._space.size - len(self.held)
-        bound = self._bound_of_shares(count)
-        if self._clip is None:
-            return 0.5 * bound
-        return None if model.scale.high is None else 0.5 * self._clip**2 * bound
+        if count == 0 or found.value is None or found.low is None or found.high is None:
+            return found
+        rest = 0.5 * self._bound_of_shares(count) * (1.0 if self._clip is None else self._clip**2)
+        return Estimate(found.value, found.low - rest, found.high + rest)

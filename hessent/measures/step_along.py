@@ -2,7 +2,8 @@
 
 With d = a·u,  b = −g·u  and  c = u·Hu,
 
-    D(a) = −(g·d + ½ d·Hd) = a b − ½ a² c,      d·Hd = a² c,      best a = b / c where b > 0 and c > 0.
+    D(a) = −(g·d + ½ d·Hd) = a b − ½ a² c,      d·Hd = a² c,
+    best a = b / c  with  D = b² / 2c,  where b > 0 and c > 0.
 
 Where c ≤ 0 the model falls for ever along u, and where b ≤ 0 it rises at once: then no step size is best.  Along
 the eigendirections, with ĝ_i = v_i·g and d̂_i = v_i·d,  D_i = −(ĝ_i d̂_i + ½ λ_i d̂_i²) and Σ_i D_i = D.
@@ -10,6 +11,7 @@ the eigendirections, with ĝ_i = v_i·g and d̂_i = v_i·d,  D_i = −(ĝ_i d̂_
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,14 +58,27 @@ class StepAlong:
 
     def best(self) -> Estimate:
         """Return the step size of the largest D; unknown where none is largest."""
+        return self._best(lambda slopes, curvatures: slopes / curvatures)
+
+    def best_decrease(self) -> Estimate:
+        """Return the largest D, in the unit of the loss; unknown where none is largest.
+
+        It is open upwards where a curvature that is not positive is among the readings.
+        """
+        return self._best(lambda slopes, curvatures: 0.5 * slopes**2 / curvatures)
+
+    def _best(self, function: Callable[[Float64Array, Float64Array], Float64Array]) -> Estimate:
+        """A number that is made of b and c, is never negative, and knows no end where c may not be positive."""
         if self.slopes[0] <= 0.0:
             return Estimate.unknown(UPHILL if self.slopes[0] < 0.0 else NOTHING)
         if self.curvatures[0] <= 0.0:
             high = self.norm(1.0).high
             return Estimate.unknown(NO_BEST if high is None or high <= 0.0 else UNCERTAIN)
         positive = self.curvatures > 0.0
-        found = np.where(positive, self.slopes / np.where(positive, self.curvatures, 1.0), np.inf)
-        return self._told(found)
+        told = self._told(function(np.maximum(self.slopes[positive], 0.0), self.curvatures[positive]))
+        if told.exact:
+            return told
+        return Estimate(told.value, max(told.low or 0.0, 0.0), told.high if positive.all() else None)
 
     def _told(self, readings: Float64Array) -> Estimate:
         if self.known == "enclosure":

@@ -4,7 +4,8 @@ Length limit: which length of the step is held fixed, with H' the optimizer's ow
 Calculating: which matrix stands for H, F the Fisher matrix or F̃ the empirical one.  Structure: which shape it is
 given.  Iterative: how it is carried from step to step.  An empty cell is exact in that respect.  Of momentum, Lion
 and the entropic cascade the table knows nothing: they are gradient or sign descent with a memory of the gradient,
-and classed as such.
+and classed as such.  Lines are of the steps taken here: the table has K-FAC with the empirical Fisher matrix and
+momentum, and Shampoo with momentum.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ CLASSIFICATION: dict[str, Approximation] = {
     "sign-gd": Approximation(length_limit="‖d_i‖_H' = ε", structure="L·I"),
     "momentum": Approximation(structure="L·I", iterative="momentum"),
     "l-bfgs": Approximation(structure="rank-2 updates", iterative="secant pairs of the last k steps"),
-    "k-fac": Approximation("", "F̃", "block-diagonal, A ⊗ G by layer", "A independent of G, momentum"),
-    "shampoo": Approximation(_EACH, "F̃", "L^-¼ G R^-¼ by tensor", "momentum"),
+    "k-fac": Approximation("", "F", "block-diagonal, A ⊗ G by layer, A independent of G"),
+    "shampoo": Approximation(_EACH, "F̃", "L^-¼ G R^-¼ by tensor", "sum over the steps"),
     "adam": Approximation(_EACH, "F̃", "diagonal", "momentum"),
     "adagrad": Approximation(_EACH, "F̃", "diagonal", "sum over the steps"),
     "adahessian": Approximation(_EACH, "", "diagonal", "Monte Carlo, momentum"),

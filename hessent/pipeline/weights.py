@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+
 from hessent.arch.architecture import BuiltModel
 from hessent.arch.registry import build, is_built_in, nearest
 from hessent.checkpoint.matching import load_into
@@ -86,7 +88,11 @@ def load_weights(request: SpectrumRequest, checkpoint: Checkpoint, choose: Choos
     }
     shapes = _bare_shapes(checkpoint)
     built = build(arch, tensors=shapes, options=options, where=request.checkpoint)
-    loaded = checkpoint.load()
+    # Wide weights stay as they are where the work is wide: narrowed once, they cannot be widened again.
+    dtype = torch.float64 if choose("dtype") == "float64" else torch.float32
+    if dtype == torch.float64:
+        built.model.double()
+    loaded = checkpoint.load(dtype)
     try:
         report = load_into(built.model, loaded.tensors, rename=built.rename, where=request.checkpoint)
     except CheckpointError as error:

@@ -63,8 +63,9 @@ _FLAGS = (
 _NOTES = (
     "lowers loss by: D = −(g·d + ½ d·Hd), of one step d on these samples, ± its 95 % interval (none: exact). "
     "measured: the loss really evaluated after it. best D: along the same direction, at the best size.",
-    "limit: largest stable step size. ‖d‖²_H = d·Hd. noise: what drawing mini-batches adds to the loss on average, "
-    "½ E[d_ξ·Hd_ξ], at this step size; of newton and its kin by the model Σ ≈ kH of the noise's covariance.",
+    "limit: largest stable step size, along positive curvature. ‖d‖²_H = d·Hd. noise: what the scatter of the step "
+    "over mini-batches adds to the loss on average, ½ E[d_ξ·Hd_ξ], at this step size; that the mean of a sign or a "
+    "cut shifts too is not in it.",
 )
 _FAR = 0.5
 _SETTLED = 1e-6

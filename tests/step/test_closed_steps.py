@@ -92,6 +92,16 @@ def test_no_step_size_is_best_where_the_loss_falls_for_ever():
     assert steps_of(quadratic)["gd"].best().reason == NO_BEST
     assert StepAlong(np.array([-1.0]), np.array([1.0]), "exact").best().reason == UPHILL
     assert StepAlong(np.array([1.0, 1.0]), np.array([-1.0, 1.0]), "estimate").best().reason == UNCERTAIN
+    # Where a curvature that is not positive is possible, there is no largest D, nor a step size that makes it.
+    for known in ("estimate", "enclosure"):
+        along = StepAlong(np.array([2.0, 2.0, 1.0]), np.array([4.0, -1.0, 5.0]), known)
+        best, most = along.best(), along.best_decrease()
+        assert (best.value, best.high, most.value, most.high) == (0.5, None, 0.5, None)
+        assert most.low == pytest.approx(0.1)
+    enclosed = StepAlong(np.array([1.0, 3.0]), np.array([5.0, 2.0]), "enclosure").best_decrease()
+    assert (enclosed.value, enclosed.low, enclosed.high) == (0.1, 0.1, 2.25)
+    wild = StepAlong(np.array([1.0, 9.0]), np.array([5.0, 2.0]), "estimate").best_decrease()
+    assert wild.low == 0.0
 
 
 def iterated(quadratic, name, rate, damping, clip, start):
@@ -186,10 +196,10 @@ def test_natural_gradient_descent_with_f_equal_to_h_is_newton():
     quadratic = Quadratic(POSITIVE)
     newton = steps_of(quadratic, 0.1)["newton"]
     ratio = quadratic.values / (quadratic.values + 0.1)
-    own = natural_step(quadratic.quadrature(), newton.along, damping=0.1, moves=newton.moves, pair=np.sort(ratio))
+    own = natural_step(quadratic.quadrature(), newton.along, moves=newton.moves, pair=np.sort(ratio))
     np.testing.assert_allclose(own.stability_limit.value, newton.stability_limit.value, **TIGHT)
     assert own.decrease(0.3) == newton.decrease(0.3)
-    bounded = natural_step(quadratic.quadrature(), newton.along, damping=0.1)
+    bounded = natural_step(quadratic.quadrature(), newton.along)
     assert bounded.stability_limit.low is None
     assert bounded.stability_limit.high >= newton.stability_limit.value
     assert not bounded.explicit

@@ -236,14 +236,14 @@ def test_on_a_net_natural_gradient_descent_inverts_the_fisher_matrix(net):
         torch.testing.assert_close(solved.vector, direction, rtol=1e-6, atol=1e-6 * float(direction.norm()))
         np.testing.assert_allclose(solved.along.decrease(0.3).value, expected, rtol=1e-6)
         moves = hessian.moves_of(solved.vector)
-        own = natural_step(hessian.quadrature, solved.along, damping=damping, moves=moves)
+        own = natural_step(hessian.quadrature, solved.along, moves=moves)
         np.testing.assert_allclose(own.decreases(0.3).sum(), expected, rtol=1e-6)
         assert own.stability_limit.reason == NO_BOUND  # the net's curvature along this step is negative
         seen = pair_reach(net.operator(Fisher()), hessian, damping, most=10)
         assert 0.05 * pair.max() < seen <= pair.max() * (1 + 1e-9)
         everything = pair_reach(net.operator(Fisher()), hessian, damping, most=len(net.gradient))
         np.testing.assert_allclose(everything, pair.max(), rtol=1e-6)
-        bounded = natural_step(hessian.quadrature, solved.along, damping=damping, reach=seen)
+        bounded = natural_step(hessian.quadrature, solved.along, reach=seen)
         assert bounded.stability_limit.high == pytest.approx(2 / seen)
         assert bounded.stability_limit.low is None
     whole = pair_eigenvalues(formed_space(net.operator(Fisher()), net.gradient), hessian, damping)

@@ -12,12 +12,14 @@ from hessent.arch.registry import build
 from hessent.checkpoint.reader import open_checkpoint
 from hessent.eigensolver.gradient_space import formed_space, krylov_space
 from hessent.estimate import Estimate
+from hessent.measures.closed_steps import inverse
 from hessent.measures.skewed_mean import skewed_mean
 from hessent.optimizers.steps.explicit_step import ExplicitStep
 from hessent.pipeline.observer import Silent
 from hessent.pipeline.prepare import prepare
 from hessent.pipeline.request import SpectrumRequest
-from hessent.pipeline.step.noise import MiniBatchNoise, covariance_trace, scaled
+from hessent.pipeline.step.closed_noise import ClosedNoise
+from hessent.pipeline.step.noise import MiniBatchNoise, SampleNoise
 from hessent.pipeline.step.situation import StepSituation
 from hessent.pipeline.step.traces import SpectrumSums, noise_scale
 
@@ -115,10 +117,52 @@ def test_the_sign_has_the_variance_of_many_mini_batches(situation, dense, monkey
     assert np.mean([one.value for one in found]) == pytest.approx(truth, rel=0.15)
 
 
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_functions_of_the_hessian_have_the_noise_of_the_exact_covariance(situation, dense, monkeypatch, power):
+    singles, hessian = dense
+    values, vectors = (part.numpy() for part in torch.linalg.eigh(hessian))
+    along = (singles - singles.mean(dim=0)).numpy() @ vectors
+    function = inverse(1e-3 * np.abs(values).max(), power)
+    truth = float((np.square(along).mean(axis=0) * values * function(values) ** 2).sum()) / (2 * SIZE)
+    gradient = situation.flat(situation.gradient)
+    samples = SampleNoise(situation, keep=True)
+    formed = formed_space(situation.operator, gradient)
+    found = ClosedNoise(situation, formed, MiniBatchNoise(situation, 4, SIZE), samples).of_steps
+    assert found.linear(1.0, function).exact
+    assert found.linear(1.0, function).value == pytest.approx(truth, rel=1e-6)
+    run = krylov_space(situation.operator, gradient, steps=40, memory=2**30)
+    sampled = of_seeds(
+        situation,
+        monkeypatch,
+        lambda noise: ClosedNoise(situation, run, noise, SampleNoise(situation, keep=False)).of_steps.linear(
+            1.0, function
+        ),
+        seeds=6,
+    )
+    assert all(covers(own, truth) for own in sampled)
+    assert np.mean([own.value for own in sampled]) == pytest.approx(truth, rel=0.4)
+
+
+def test_natural_gradient_descent_has_the_noise_of_dense_matrices(situation, dense):
+    singles, hessian = dense
+    fisher = formed_space(situation.fisher(), situation.flat(situation.gradient))
+    damping = 1e-3 * float(np.abs(fisher.values).max())
+    vectors = fisher.vectors(np.arange(fisher.size))
+    inverted = (vectors / torch.as_tensor(fisher.values + damping)) @ vectors.T
+    deviations = singles - singles.mean(dim=0)
+    moved = deviations @ inverted
+    truth = float((moved * (moved @ hessian)).sum() / len(singles)) / (2 * SIZE)
+    space = formed_space(situation.operator, situation.flat(situation.gradient))
+    noise = ClosedNoise(situation, space, MiniBatchNoise(situation, 4, SIZE), SampleNoise(situation, keep=True))
+    assert noise.of_natural(fisher, damping).value == pytest.approx(truth, rel=1e-6)
+    unformed = ClosedNoise(situation, space, MiniBatchNoise(situation, 4, SIZE), SampleNoise(situation, keep=False))
+    assert "Lanczos run" in unformed.of_natural(fisher, damping).reason
+
+
 def test_the_trace_of_the_covariance_is_exact_for_few_samples(situation, dense):
     singles, _ = dense
     deviations = singles - singles.mean(dim=0)
-    found = covariance_trace(situation)
+    found = SampleNoise(situation, keep=False).covariance
     assert found.exact
     assert found.value == pytest.approx(float(deviations.square().sum() / len(singles)), rel=1e-9)
 
@@ -174,4 +218,3 @@ def test_the_scale_of_the_noise_takes_both_at_their_worst():
     assert (found.value, found.low, found.high) == (2.0, 0.75, 5.0)
     assert noise_scale(Estimate.exactly(1.0), Estimate.exactly(-1.0)).value is None
     assert noise_scale(Estimate.exactly(1.0), Estimate(1.0, -1.0, 3.0)).high is None
-    assert scaled(Estimate.exactly(3.0), 2.0) == Estimate.exactly(6.0)

@@ -1,6 +1,6 @@
 """Rows of the steps that are functions of the Hessian, and of natural gradient descent.
 
-Their noise is by the model Σ ≈ kH, but for gradient descent, whose noise is measured from mini-batches.
+Their noise is that of `hessent.pipeline.step.closed_noise`; gradient descent's takes a product a mini-batch.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from hessent.measures.closed_steps import ClosedStep, closed_steps
 from hessent.measures.eigenbasis_step import eigenbasis_step
 from hessent.measures.natural_step import natural_step
 from hessent.measures.step_analysis import CLOSED_FORM, StepRow
-from hessent.measures.step_noise_model import NoiseModel
-from hessent.pipeline.step.noise import MiniBatchNoise, scaled
+from hessent.measures.step_noise import Trace, times
+from hessent.pipeline.step.closed_noise import ClosedNoise
 from hessent.pipeline.step.rates import choose_rate
 from hessent.pipeline.step.rows import NO_NOISE, AnalysedStep, Directions, not_taken
 from hessent.pipeline.step.situation import StepSituation
@@ -30,8 +30,6 @@ _CUSTOMARY: Mapping[str, float] = {"gd": 0.1}
 _LENGTH = 0.01  # customary for the others, where no length is best
 _REACH_BY = 10  # eigenvectors of H, a product with F each, that bound the limit of natural gradient descent
 _DESCENT = ("gd", "normalized-gd")
-# With F for H in the model of the noise it was 0.2 where the matrices, formed, gave 232: a net with 910 parameters.
-NO_RUNS = "F^-1 of the gradient of every mini-batch would cost a Lanczos run each"
 
 
 class ClosedRows:
@@ -45,10 +43,10 @@ class ClosedRows:
         Functions of H.
     shown : Directions
         Eigendirections told one by one: the first converged pairs of `space`.
-    noise : MiniBatchNoise or None
+    noise : ClosedNoise or None
         None where none was asked for.
-    model : NoiseModel
-        Σ ≈ kH.
+    trace : callable
+        Sums over the spectrum of H.
     given, trained : mapping of str to float
         Rates from the command line, and of the training.
     """
@@ -58,21 +56,21 @@ class ClosedRows:
         situation: StepSituation,
         space: GradientSpace,
         shown: Directions,
-        noise: MiniBatchNoise | None,
-        model: NoiseModel,
+        noise: ClosedNoise | None,
+        trace: Trace,
         *,
         given: Mapping[str, float],
         trained: Mapping[str, float],
     ) -> None:
         self._situation, self._space, self._shown = situation, space, shown
-        self._noise, self._model = noise, model
+        self._noise, self._trace = noise, trace
         self._given, self._trained = given, trained
 
     def analysed(self, names: tuple[str, ...], *, damping: float, clip: float | None) -> list[AnalysedStep]:
         """Return the steps of these names that are functions of H, with δ and C."""
         quadrature = self._space.quadrature
         steps = closed_steps(quadrature, damping=damping, clip=clip)
-        steps["eigenbasis-ngd"] = eigenbasis_step(quadrature, damping=damping, clip=clip, trace=self._model.trace)
+        steps["eigenbasis-ngd"] = eigenbasis_step(quadrature, damping=damping, clip=clip, trace=self._trace)
         found = []
         for name in names:
             if name in steps:
@@ -106,10 +104,8 @@ class ClosedRows:
         solved = solved_direction(space, situation.operator, gradient, own)
         pair = pair_eigenvalues(space, self._space, own) if whole else None
         reach = None if whole else pair_reach(fisher, self._space, own, most=_REACH_BY)
-        step = natural_step(self._space.quadrature, solved.along, damping=own, pair=pair, reach=reach)
-        noise = Estimate.unknown(NO_NOISE if self._noise is None else NO_RUNS)
-        if whole and self._noise is not None:
-            noise = step.noise(1.0, self._model)
+        step = natural_step(self._space.quadrature, solved.along, pair=pair, reach=reach)
+        noise = Estimate.unknown(NO_NOISE) if self._noise is None else self._noise.of_natural(space, own)
         told = f"{step.told}, δ {own:.3g}, F by {space.num_matvecs:,} products"
         return self._row(replace(step, told=told), solved.vector, noise)
 
@@ -117,10 +113,10 @@ class ClosedRows:
         """N_b at the step size 1."""
         if self._noise is None:
             return Estimate.unknown(NO_NOISE)
-        if step.optimizer not in _DESCENT:
-            return step.noise(1.0, self._model)
+        if self._space.quadrature.complete or step.optimizer not in _DESCENT:
+            return step.noise(1.0, self._noise.of_steps)
         length = float(np.linalg.norm(step.moves)) / self._situation.gradient_norm
-        return scaled(self._noise.of_gradient, length**2)
+        return times(self._noise.of_gradient, length**2)
 
     def _row(self, step: ClosedStep, unit: Tensor | None, noise: Estimate) -> AnalysedStep:
         best = step.best()
@@ -140,9 +136,9 @@ class ClosedRows:
             decrease=step.decrease(rate),
             norm_h_squared=step.norm(rate),
             best_learning_rate=best,
-            best_decrease=Estimate.unknown(best.reason or "") if best.value is None else step.decrease(best.value),
+            best_decrease=step.best_decrease(),
             stability_limit=step.stability_limit,
-            noise=scaled(noise, rate**2),
+            noise=times(noise, rate**2),
             clip=step.clip,
         )
         if unit is None:

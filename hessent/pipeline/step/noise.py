@@ -13,9 +13,9 @@ The interval is that of `skewed_mean`.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,10 +42,15 @@ class MiniBatchNoise:
         self._situation, self.size = situation, size
         self._gradients = list(situation.mini_gradients(batches, size, replacement=True))
 
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The gradient of every mini-batch, each of shape (n,), float64."""
+        return [self._situation.flat(own) for own in self._gradients]
+
     @cached_property
     def of_gradient(self) -> Estimate:
         """Return N_b of d = −g, the step of gradient descent at the learning rate 1."""
-        return self._mean([self._situation.flat(own) for own in self._gradients], self._situation.gradient)
+        return self._mean(self.gradients, self._situation.gradient)
 
     def of_step(self, step: ExplicitStep) -> Estimate:
         """Return N_b of a step at the learning rate 1; it goes with the square of the rate."""
@@ -64,19 +69,35 @@ class MiniBatchNoise:
         return skewed_mean(draws.cpu().numpy())
 
 
-def covariance_trace(situation: StepSituation) -> Estimate:
-    """Return tr Σ = mean of ‖g_i − g‖² over the samples: exact up to 256 of them, else from so many."""
-    mean = situation.flat(situation.gradient)
-    draws = [
-        float((situation.flat(own) - mean).square().sum()) for own in situation.sample_gradients(_MOST_SAMPLES)
-    ]
-    if len(draws) == situation.prepared.stream.num_samples:
-        return Estimate.exactly(sum(draws) / len(draws))
-    return skewed_mean(torch.tensor(draws, dtype=torch.float64).numpy())
+class SampleNoise:
+    """Gradients of single samples.
 
+    Parameters
+    ----------
+    situation : StepSituation
+        Where they are taken.
+    keep : bool
+        Whether they are kept.
 
-def scaled(estimate: Estimate, factor: float) -> Estimate:
-    """Return a number times a positive factor."""
-    low, high = (None if end is None else factor * end for end in (estimate.low, estimate.high))
-    value = None if estimate.value is None else factor * estimate.value
-    return replace(estimate, value=value, low=low, high=high)
+    Attributes
+    ----------
+    whole : bool
+        Whether they are of all samples, not of the first 256.
+    covariance : Estimate
+        tr Σ = mean of ‖g_i − g‖²: exact where whole.
+    deviations : Tensor or None
+        g_i − g, shape (S, n), float64, where they are kept.
+    """
+
+    def __init__(self, situation: StepSituation, *, keep: bool) -> None:
+        mean = situation.flat(situation.gradient)
+        kept: list[Tensor] = []
+        draws: list[float] = []
+        for own in situation.sample_gradients(_MOST_SAMPLES):
+            deviation = situation.flat(own) - mean
+            draws.append(float(deviation.square().sum()))
+            if keep:
+                kept.append(deviation)
+        self.whole = len(draws) == situation.prepared.stream.num_samples
+        self.deviations = torch.stack(kept) if kept else None
+        self.covariance = Estimate.exactly(sum(draws) / len(draws)) if self.whole else skewed_mean(np.array(draws))

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from hessent.estimate import Estimate
 from hessent.measures.step_analysis import MeasuredStep, StepDirection, StepRow
+from hessent.measures.step_noise import times
 from hessent.optimizers.steps.explicit_step import ExplicitStep
-from hessent.pipeline.step.noise import MiniBatchNoise, scaled
+from hessent.pipeline.step.noise import MiniBatchNoise
 from hessent.pipeline.step.rates import choose_rate
 from hessent.pipeline.step.sharpness import limit_of, metric_sharpness
 from hessent.pipeline.step.situation import StepSituation
@@ -164,7 +165,7 @@ class ExplicitRows:
         return limit_of(step.stable_up_to, metric_sharpness(self._situation, step.inverse_root))
 
     def _noise_of(self, step: ExplicitStep, rate: float) -> Estimate:
-        return Estimate.unknown(NO_NOISE) if self._noise is None else scaled(self._noise.of_step(step), rate**2)
+        return Estimate.unknown(NO_NOISE) if self._noise is None else times(self._noise.of_step(step), rate**2)
 
 
 NO_LIMIT = "a step of fixed length never settles"

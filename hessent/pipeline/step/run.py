@@ -17,7 +17,7 @@ from hessent.checkpoint.listing import printable
 from hessent.eigensolver.gradient_space import GradientSpace, formed_space, krylov_space
 from hessent.estimate import Estimate
 from hessent.measures.step_analysis import OPTIMIZERS, StepAnalysis
-from hessent.measures.step_noise_model import NoiseModel
+from hessent.measures.step_noise import times
 from hessent.optimizers.steps.all_steps import EXPLICIT, explicit_steps
 from hessent.pipeline.bound.draws import EXACT_UP_TO
 from hessent.pipeline.mini_batches import mini_batch_size
@@ -25,7 +25,8 @@ from hessent.pipeline.observer import Observer
 from hessent.pipeline.prepare import Prepared, prepare
 from hessent.pipeline.step.cautions import cautions_of
 from hessent.pipeline.step.closed import CLOSED, ClosedRows
-from hessent.pipeline.step.noise import MiniBatchNoise, covariance_trace, scaled
+from hessent.pipeline.step.closed_noise import ClosedNoise
+from hessent.pipeline.step.noise import MiniBatchNoise, SampleNoise
 from hessent.pipeline.step.rates import training_rates
 from hessent.pipeline.step.request import StepRequest
 from hessent.pipeline.step.rows import NO_NOISE, AnalysedStep, Directions, ExplicitRows, by_direction
@@ -85,15 +86,15 @@ class _Work:
         damping = request.damping * float(np.abs(space.values).max())
         values, vectors, components = space.converged(request.directions)
         shown = Directions(values, vectors, components)
-        noise, covariance = self._noise()
+        noise, of_closed, covariance = self._noise(space)
         sums = self._sums(space)
         scale = noise_scale(covariance, sums.trace)
         closed = ClosedRows(
             situation,
             space,
             shown,
-            noise,
-            NoiseModel(scale, self._size, sums.over),
+            of_closed,
+            sums.over,
             given=request.rates,
             trained=self._rates,
         )
@@ -142,13 +143,14 @@ class _Work:
             advanced=situation.advanced,
         )
 
-    def _noise(self) -> tuple[MiniBatchNoise | None, Estimate]:
-        """Mini-batches, and tr Σ; nothing where none are asked for."""
+    def _noise(self, space: GradientSpace) -> tuple[MiniBatchNoise | None, ClosedNoise | None, Estimate]:
+        """What mini-batches do to steps, and tr Σ; nothing where none are asked for."""
         if not self._request.noise_batches:
-            return None, Estimate.unknown(NO_NOISE)
+            return None, None, Estimate.unknown(NO_NOISE)
         self._situation.started("gradients of mini-batches and of samples")
         noise = MiniBatchNoise(self._situation, self._request.noise_batches, self._size)
-        return noise, covariance_trace(self._situation)
+        samples = SampleNoise(self._situation, keep=self._small)
+        return noise, ClosedNoise(self._situation, space, noise, samples), samples.covariance
 
     def _sums(self, space: GradientSpace) -> SpectrumSums:
         if not space.quadrature.complete:
@@ -209,7 +211,7 @@ def _states(prepared: Prepared) -> tuple[dict[str, StoredState], str]:
 
 def _negative_share(space: GradientSpace) -> Estimate:
     found = space.sum_of(lambda values: (values < 0.0).astype(float))
-    share = scaled(found, 1.0 / space.quadrature.norm_squared)
+    share = times(found, 1.0 / space.quadrature.norm_squared)
     if share.low is None or share.high is None or share.exact:
         return share
     return replace(share, low=max(share.low, 0.0), high=min(share.high, 1.0))

@@ -4,33 +4,24 @@ With V the converged eigenvectors (n, k), eigenvalues θ, and z uniform on the u
 
     tr H = Σ θ + (n − k) E[z·Hz],      tr H² = Σ θ² + (n − k) E[‖Hz‖²].
 
-What the few large eigenvalues would add to the scatter is taken out beforehand.  Other sums take Lanczos runs,
-
-    Σ h(λ) = Σ h(θ) + (n − k) E[z·h(H)z],
-
-each started at such a z (stochastic Lanczos quadrature); their interval is that of the mean over z, longer by the
-largest change of a run over the last half of its steps, and never beyond the enclosure by tr H²
-(`hessent.measures.step_noise_model`).
+What the few large eigenvalues would add to the scatter is taken out beforehand.  Other sums are enclosed by tr H²
+(`hessent.measures.step_noise`).
 """
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 
 from hessent.curvature.operator import SymmetricOperator
-from hessent.eigensolver.gradient_space import GradientSpace, krylov_space
+from hessent.eigensolver.gradient_space import GradientSpace
 from hessent.eigensolver.probes import gaussian_vectors
 from hessent.estimate import Estimate
-from hessent.measures.gradient_quadrature import GradientQuadrature
 from hessent.measures.skewed_mean import skewed_mean
 from hessent.measures.spectral_functions import SpectralFunction
-from hessent.measures.step_noise_model import enclosed_trace, formed_trace
+from hessent.measures.step_noise import enclosed_trace, formed_trace
 from hessent.pipeline.step.situation import StepSituation
 
 PROBES = 12
-RUNS, STEPS = 4, 20
 
 
 class SpectrumSums:
@@ -43,7 +34,7 @@ class SpectrumSums:
     space : GradientSpace
         Of the matrix.
     operator : SymmetricOperator
-        The matrix: multiplied with twelve random vectors where it was not formed, and for other sums in four runs.
+        The matrix: multiplied with twelve random vectors where it was not formed.
 
     Attributes
     ----------
@@ -71,35 +62,12 @@ class SpectrumSums:
         second = (self._rest * products.square().sum(dim=0)).cpu().numpy()
         self.trace = skewed_mean(first + float(self._held.sum()))
         self.squared = skewed_mean(second + float(np.square(self._held).sum()))
-        self._starts = columns[:, :RUNS].clone()
 
     def over(self, function: SpectralFunction) -> Estimate:
         """Return Σ_i h(λ_i), for h as `enclosed_trace` takes it."""
         quadrature = self.space.quadrature
-        if quadrature.complete:
-            return formed_trace(quadrature.values)(function)
-        sums = [run.sum_of(function) for run in self._runs]
-        draws = np.array([self._rest * float(own.value or 0.0) for own in sums])
-        change = self._rest * max(own.half_width or 0.0 for own in sums)
-        mean = skewed_mean(draws + float(function(self._held).sum()))
-        bounds = enclosed_trace(quadrature, self.squared)(function)
-        if mean.value is None or mean.low is None or mean.high is None:
-            return bounds
-        low, high = mean.low - change, mean.high + change
-        low = low if bounds.low is None else max(low, bounds.low)
-        high = high if bounds.high is None else min(high, bounds.high)
-        return Estimate(mean.value, low, high) if low <= mean.value <= high else bounds
-
-    @cached_property
-    def _runs(self) -> list[GradientQuadrature]:
-        """What runs from random vectors say, with weights that add up to 1."""
-        situation = self._situation
-        situation.started("sums over the spectrum", RUNS * STEPS)
-        memory = situation.prepared.vector_memory
-        return [
-            krylov_space(self._operator, start, steps=STEPS, memory=memory, advanced=situation.advanced).quadrature
-            for start in self._starts.T
-        ]
+        known = formed_trace(quadrature.values) if quadrature.complete else enclosed_trace(quadrature, self.squared)
+        return known(function)
 
 
 def noise_scale(covariance: Estimate, trace: Estimate) -> Estimate:
