@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,13 +18,14 @@ import typer
 
 from hessent.cli.app import build_app
 from hessent.cli.console import print_failure, session
-from hessent.errors import ComputationError, HessentError, memory_ran_out
+from hessent.errors import ComputationError, HessentError, memory_ran_out, suggest
 
 SUCCESS = 0
 INPUT_WRONG = 2
 COULD_NOT_FINISH = 3
 BUG = 70
 INTERRUPTED = 130
+_QUOTED = re.compile(r"'([^']*)'")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,8 +93,20 @@ def _usage_failure(error: typer.TyperException) -> int:
     # Typer says what an option takes, but not what was typed; the error it wraps knows.
     findings: list[dict[str, object]] = getattr(error.__cause__, "errors", list)()
     found = "".join(f"\n  found: {finding['input']!r}" for finding in findings if "input" in finding)
-    print_failure(f"{error.format_message()}{found}\n  try: {path} --help")
+    message = error.format_message().replace("Value error, ", "", 1)  # of the library below
+    near = _near_choice(message)
+    print_failure(f"{message}{found}\n  try: {near + ' ' if near else ''}{path} --help")
     return INPUT_WRONG
+
+
+def _near_choice(message: str) -> str | None:
+    """Return "did you mean 'json'?" where a word was typed that is none of an option's choices, and one is near.
+
+    Typer says what was typed and what the choices are in its message alone.
+    """
+    before, _, listed = message.partition(" is not one of ")
+    typed = _QUOTED.findall(before)
+    return suggest(typed[-1], _QUOTED.findall(listed)) if typed else None
 
 
 def _known_failure(error: BaseException) -> ComputationError | None:

@@ -50,6 +50,7 @@ def command(
     Without --policy and without a rule on the command line, [tool.hessent.check] of the project is used.
     """
     from hessent.cli.check_output import print_report, print_update
+    from hessent.cli.output_files import read_of
     from hessent.report.checks.gate import check_rules
     from hessent.report.checks.judged_spectrum import require_complete
     from hessent.report.checks.spectrum_files import read_run
@@ -67,7 +68,7 @@ def command(
     judged = read_run(run, step)
     if update_baseline:
         require_complete(judged, allowed=allow_incomplete)
-        print_update(judged, rules, baseline, chosen)
+        print_update(judged, rules, baseline, chosen, reads=[*read_of([run]), policy])
         return
     report = check_rules(rules, judged, strict=strict, population=population, allow_incomplete=allow_incomplete)
     print_report(report, chosen)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from hessent.cli.check_options import CheckFormat
 from hessent.cli.console import results, terminal_width, warn, write_lines, write_text
+from hessent.cli.output_files import OutputFile, check_outputs
 from hessent.report.checks.baseline_file import read_old_baseline, write_baseline
 from hessent.report.checks.baseline_update import baselines_to_update, has_changed, update_document, update_table
 from hessent.report.checks.table import check_table
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from hessent.report.checks.rules import Rule
 
 _SUMMARY_FILE = "GITHUB_STEP_SUMMARY"
+_IN_FULL = CheckFormat.MARKDOWN  # has every column and row
 
 
 def print_report(report: CheckReport, output_format: CheckFormat) -> None:
@@ -58,7 +60,12 @@ def print_report(report: CheckReport, output_format: CheckFormat) -> None:
 
 
 def print_update(
-    run: JudgedSpectrum, rules: Sequence[Rule], baseline: str | None, output_format: CheckFormat
+    run: JudgedSpectrum,
+    rules: Sequence[Rule],
+    baseline: str | None,
+    output_format: CheckFormat,
+    *,
+    reads: Sequence[str | None] = (),
 ) -> None:
     """Write a run into the baselines and print what changed.
 
@@ -72,13 +79,17 @@ def print_update(
         The file to write; None for those that the rules name.
     output_format : CheckFormat
         What was asked for: a table, unless JSON.
+    reads : sequence of str or None
+        Files that the command reads, and which are no place for a baseline.
 
     Raises
     ------
     UsageError
         If there is no baseline to write, or a file is there that is none.
     """
-    old = {path: read_old_baseline(path) for path in baselines_to_update(rules, baseline)}
+    named = baselines_to_update(rules, baseline)
+    check_outputs([OutputFile("--baseline", path) for path in named], reads)
+    old = {path: read_old_baseline(path) for path in named}
     for path, before in old.items():
         if has_changed(run, before):
             write_baseline(path, run)
@@ -95,13 +106,14 @@ def print_update(
 
 def _print_table(table: Table, *, blank: bool = False) -> None:
     console = results()
-    write_lines(console, [Text()] * blank + table_lines(table, terminal_width(console)))
+    lines = table_lines(table, terminal_width(console), in_full=_IN_FULL)
+    write_lines(console, [Text()] * blank + lines)
 
 
 def _print_for_github(report: CheckReport) -> None:
     from hessent.report.checks.github import plain_log, step_summary, to_annotations
 
-    lines = [line.plain for line in table_lines(check_table(report), None)]
+    lines = [line.plain for line in table_lines(check_table(report), None, in_full=_IN_FULL)]
     write_text(plain_log("\n".join(lines)) + "\n" + to_annotations(report))
     page = os.environ.get(_SUMMARY_FILE)
     if not page:

@@ -36,12 +36,15 @@ def command(
     """
     from hessent.cli.console import note, write_text
     from hessent.cli.options import choose_selection
+    from hessent.cli.output_files import OutputFile, check_outputs
     from hessent.report.exports.sources import read_sources
     from hessent.report.exports.targets import choose_target
     from hessent.report.exports.writing import file_content, refuse_options, track
     from hessent.storage.whole_file import write_whole
 
     target = choose_target(out, to)
+    if target.is_file and out != STANDARD_OUTPUT:
+        check_outputs([OutputFile("--out", out)], paths)
     refuse_options(target, what, measures=bool(measure), other_order=alpha != 1.0, project=project)
     selection = choose_selection(measure, block, None, alpha, every_measure=target.is_file)
     sources = read_sources(paths)

@@ -42,6 +42,7 @@ def command(
     from hessent.cli.console import note, warn_of_synthetic_data
     from hessent.cli.lion_progress import LionDisplay
     from hessent.cli.output import emit
+    from hessent.cli.output_files import OutputFile, check_outputs, read_for
     from hessent.cli.parsing import parse_options, parse_size
     from hessent.optimizers.tanh_scales import scales_text
     from hessent.pipeline.lion_run import LionRequest, run_lion
@@ -52,8 +53,6 @@ def command(
 
     chosen = choose_format(output_format, as_json)
     check_sort(sort)
-    if plot is not None:
-        check_picture(plot)
     model = SpectrumRequest(
         checkpoint=checkpoint,
         arch=arch,
@@ -67,6 +66,9 @@ def command(
         memory=parse_size(memory),
     )
     request = LionRequest(model, batches, batch_size, beta1, momentum)
+    check_outputs([OutputFile("--out", out), OutputFile("--plot", plot)], read_for(model))
+    if plot is not None:
+        check_picture(plot)
     with LionDisplay() as display:
         found = run_lion(request, display.noted, display.advanced)
     if found.data.synthetic:

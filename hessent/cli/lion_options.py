@@ -65,7 +65,7 @@ Scales = Annotated[
         "--out",
         "-o",
         metavar="FILE.toml",
-        help="Write the scales, for `hessent train --optimizer lion-tanh --tanh-scale FILE.toml`.",
+        help="Write the scales to a file (not -): `hessent train --optimizer lion-tanh --tanh-scale FILE.toml`.",
         show_default=False,
         rich_help_panel=OUTPUT,
     ),

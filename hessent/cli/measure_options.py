@@ -254,7 +254,8 @@ Out = Annotated[
     _option("--out", "-o", panel=_FILE, metavar="FILE", help="Spectrum file. Default: beside the checkpoint."),
 ]
 JsonOut = Annotated[
-    str | None, _option("--json-out", panel=_FILE, metavar="FILE", help="Write the summary as JSON, too.")
+    str | None,
+    _option("--json-out", panel=_FILE, metavar="FILE", help="Write the summary as JSON to a file (not -), too."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Measure again, replacing the file.", rich_help_panel=_FILE)]
 DryRun = Annotated[

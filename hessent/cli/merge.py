@@ -42,6 +42,7 @@ def command(
     Parts that do not belong together, that are unfinished or missing are refused, all of them at once.
     """
     from hessent.cli.output import emit
+    from hessent.cli.output_files import OutputFile, check_outputs
     from hessent.measures.written import MeasuredWriter
     from hessent.report.selection import SpectrumEntry
     from hessent.report.summary import summary_tables
@@ -52,6 +53,7 @@ def command(
     chosen = choose_format(output_format, as_json)
     selection = choose_selection(None, None, None, 1.0, every_measure=chosen is OutputFormat.CSV)
     target = _target(parts, out)
+    check_outputs([OutputFile("--out", target, is_spectrum=True)], parts)
     if os.path.exists(target) and not force:
         raise UsageError("is there already", where=target, fix="--force to replace it, or -o OTHER.spectrum.h5")
     MeasuredWriter().write(target, merge({name: load(name) for name in parts}))

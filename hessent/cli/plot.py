@@ -57,12 +57,14 @@ def command(
     """
     from hessent.cli.console import note
     from hessent.cli.options import choose_selection
+    from hessent.cli.output_files import OutputFile, check_outputs
     from hessent.errors import UsageError
     from hessent.report.plots.picture import Look, drawing, file_format, picture_bytes, require_matplotlib
     from hessent.report.selection import SpectrumEntry
     from hessent.spectra.hdf5_reader import load_with_measures
     from hessent.storage.whole_file import write_whole
 
+    check_outputs([OutputFile("--out", out)], files)
     written_as = file_format(out)
     look = Look(dark, width, height)
     selection = choose_selection(measure, block, None, 1.0)

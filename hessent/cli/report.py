@@ -28,7 +28,7 @@ def command(
         ),
     ],
     out: Annotated[
-        str, typer.Option("--out", "-o", metavar="FILE", help="The page.", rich_help_panel=_PAGE)
+        str, typer.Option("--out", "-o", metavar="FILE", help="The page, a file (not -).", rich_help_panel=_PAGE)
     ] = "report.html",
     title: Annotated[
         str | None,
@@ -56,11 +56,13 @@ def command(
     """
     from hessent.cli.console import note, warn
     from hessent.cli.options import choose_selection
+    from hessent.cli.output_files import OutputFile, check_outputs, read_of
     from hessent.pipeline.compared_runs import read_runs
     from hessent.report.page.document import report_page
     from hessent.report.plots.picture import require_matplotlib
     from hessent.storage.whole_file import write_whole
 
+    check_outputs([OutputFile("--out", out)], read_of(runs))
     selection = choose_selection(measure, block, None, 1.0)
     if not no_pictures:
         require_matplotlib()

@@ -59,6 +59,7 @@ def command(
     was.  Typed in several terminals or jobs at once, it is shared among them.
     """
     from hessent.cli.measuring import print_preflight, run_and_print
+    from hessent.cli.output_files import OutputFile, check_outputs, read_for
     from hessent.cli.parsing import parse_options, parse_seconds, parse_size
     from hessent.pipeline.accuracy import Accuracy
     from hessent.pipeline.parts import Part
@@ -104,6 +105,8 @@ def command(
         normalization=normalization,
         split_probes=DEFAULT_PROBES if split and split_probes is None else split_probes,
     )
+    target = OutputFile("--out", str(request.output), is_spectrum=True, is_default=out is None)
+    check_outputs([target, OutputFile("--json-out", json_out)], read_for(request))
     if dry_run:
         print_preflight(request, chosen)
     else:

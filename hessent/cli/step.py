@@ -47,6 +47,7 @@ def command(
     """
     from hessent.cli.console import note, warn_of_synthetic_data
     from hessent.cli.output import emit
+    from hessent.cli.output_files import OutputFile, check_outputs, read_for
     from hessent.cli.parsing import parse_options, parse_rates, parse_size
     from hessent.cli.progress import SpectrumDisplay
     from hessent.errors import HessentError
@@ -60,8 +61,6 @@ def command(
 
     chosen = choose_format(output_format, as_json)
     check_sort(sort)
-    if plot is not None:
-        check_picture(plot)
     model = SpectrumRequest(
         checkpoint=checkpoint,
         arch=arch,
@@ -88,6 +87,9 @@ def command(
         batch_size=batch_size,
         measure=measure,
     )
+    check_outputs([OutputFile("--plot", plot)], read_for(model))
+    if plot is not None:
+        check_picture(plot)
     with SpectrumDisplay() as display:
         found = run_step(request, display)
     if found is None:

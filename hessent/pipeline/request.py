@@ -17,6 +17,7 @@ from typing import Any
 from hessent.errors import UsageError, below_least
 from hessent.pipeline.accuracy import Accuracy
 from hessent.pipeline.parts import Part
+from hessent.storage.file_kinds import WEIGHT_SUFFIXES
 
 DEFAULT_SAMPLES = 2048
 DTYPES = ("float32", "float64")
@@ -190,7 +191,7 @@ class SpectrumRequest:
         ending = ".spectrum.h5" if self.matrix == HESSIAN else f".{self.matrix}.spectrum.h5"
         if self.part is not None:
             ending = f".units-{self.part.number}-of-{self.part.of}{ending}"
-        for suffix in (".safetensors.index.json", ".safetensors", ".pth.tar", ".pt", ".pth", ".bin", ".ckpt"):
+        for suffix in WEIGHT_SUFFIXES:
             if name.endswith(suffix) and not os.path.isdir(path):
                 return path.with_name(name[: -len(suffix)] + ending)
         return path.with_name(name + ending)

@@ -23,8 +23,8 @@ from hessent.report.comparison_rows import nearest_mark
 from hessent.report.kinds import Kind, kind_of
 from hessent.spectra.made_otherwise import differences
 from hessent.spectra.model import Spectrum
+from hessent.storage.file_kinds import WEIGHT_SUFFIXES
 
-_WEIGHTS = (".safetensors.index.json", ".safetensors", ".pth.tar", ".pt", ".pth", ".bin", ".ckpt")
 _COMPANIONS = (".optim.safetensors",)
 SPECTRUM = ".spectrum.h5"
 _WITHOUT_PRODUCTS = "kfac"  # so a budget of products says nothing about it
@@ -74,7 +74,7 @@ class Finding:
 
 def is_weights(name: str) -> bool:
     """Whether a file looks like weights, by its name alone."""
-    return name.endswith(_WEIGHTS) and not name.endswith(_COMPANIONS)
+    return name.endswith(WEIGHT_SUFFIXES) and not name.endswith(_COMPANIONS)
 
 
 def beside(checkpoint: str, kind: Kind) -> Path:
@@ -88,7 +88,7 @@ def beside(checkpoint: str, kind: Kind) -> Path:
         The matrix.
     """
     path = Path(checkpoint)
-    ending = next((ending for ending in _WEIGHTS if path.name.endswith(ending) and not path.is_dir()), "")
+    ending = next((ending for ending in WEIGHT_SUFFIXES if path.name.endswith(ending) and not path.is_dir()), "")
     part = "" if kind == Kind() else f".{kind.name}"
     return path.with_name(path.name.removesuffix(ending) + part + SPECTRUM)
 

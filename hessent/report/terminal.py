@@ -64,7 +64,7 @@ class _Lane:
         return text + blank if self.column.kind in _LEFT_ALIGNED else blank + text
 
 
-def table_lines(table: Table, width: int | None) -> list[Text]:
+def table_lines(table: Table, width: int | None, *, in_full: str = "csv") -> list[Text]:
     """Lay out a table.
 
     Parameters
@@ -73,6 +73,8 @@ def table_lines(table: Table, width: int | None) -> list[Text]:
         What to print.
     width : int or None
         Columns of the terminal; None where the output is not one: then every column is printed.
+    in_full : str
+        The `--format` of the command that leaves nothing out.
 
     Returns
     -------
@@ -84,10 +86,10 @@ def table_lines(table: Table, width: int | None) -> list[Text]:
     lanes, gap, hidden = _fit(table, width)
     notes = footnotes(table)
     if left_out > 0:
-        notes.append(f"{left_out:,} further rows are left out. --format csv or json has all.")
+        notes.append(f"{left_out:,} further rows are left out. --format {in_full} or json has all.")
     if hidden:
         titles = ", ".join(column.title for column in hidden)
-        notes.append(f"Too narrow for: {titles}. A wider terminal or --format csv shows all.")
+        notes.append(f"Too narrow for: {titles}. A wider terminal or --format {in_full} shows all.")
     lines = _fact_lines(table, width)
     if table.title:
         lines += [Text(line, style="bold") for line in _wrapped(printable(table.title), width)]

@@ -54,6 +54,8 @@ def storage_failure(
         fix = f"name another folder, {_GO_ON}" if code == errno.EROFS else f"another folder, or chmod u+w {quoted}"
         return StorageError(f"cannot be written: {why}", where=where, fix=fix)
     reason = getattr(error, "strerror", None) or str(error)
+    if code == errno.EISDIR:
+        return StorageError(f"cannot be written: {reason}", where=where, expected="the name of a file")
     missing = code == errno.ENOENT and not os.path.isdir(folder)
     return StorageError(
         f"cannot be written: {reason}",

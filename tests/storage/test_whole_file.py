@@ -99,8 +99,10 @@ def test_what_is_no_file_is_not_replaced(tmp_path, kind):
     else:
         path = f"{path}\0"
     before = os.listdir(tmp_path)
-    with pytest.raises(StorageError, match=r"it is a folder|not a regular file|null byte"):
+    with pytest.raises(StorageError, match=r"it is a folder|not a regular file|null byte") as caught:
         write_whole(path, OLD)
+    if kind == "folder":
+        assert "expected: the name of a file" in str(caught.value)
     assert os.listdir(tmp_path) == before
 
 
