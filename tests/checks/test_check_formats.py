@@ -198,6 +198,27 @@ def test_the_table_puts_what_fails_first_and_says_how_it_was_decided():
     assert "fails with --strict alone" in text
 
 
+@pytest.mark.parametrize(("width", "hidden"), [(80, "before"), (60, "before, change, now")])
+def test_a_narrow_terminal_shows_fewer_columns_and_says_which_are_missing(width, hidden):
+    lines = [line.plain for line in table_lines(check_table(sample()), width, in_full="markdown")]
+    assert max(map(len, lines)) <= width
+    assert f"Too narrow for: {hidden}." in " ".join(lines)
+    assert "--format markdown shows all." in " ".join(lines)
+
+
+def test_where_only_changes_are_bounded_the_change_stays_in_a_narrow_terminal():
+    main = judged({"full": block(trace=around(1.0))}, file=MAIN)
+    changes = judge(
+        [rule("trace", "max_increase", 0.2, relative=True)],
+        judged({"full": block(trace=around(2.0))}),
+        {MAIN: main},
+    )
+    lines = [line.plain for line in table_lines(check_table(changes), 60)]
+    assert max(map(len, lines)) <= 60
+    assert any(line.split()[-1] == "change" for line in lines if line)
+    assert "Too narrow for: before, now." in " ".join(lines)
+
+
 def test_markdown_shows_names_as_code_on_one_line():
     page = to_markdown([check_table(sample([EVIL]))])
     rows = [line for line in page.split("\n") if "owned" in line]

@@ -75,7 +75,7 @@ def update_table(run: JudgedSpectrum, path: str, before: JudgedSpectrum | None, 
         columns=(
             Column("block", "block", "name"),
             Column("measure", "measure"),
-            Column("before", "before"),
+            Column("before", "before", priority=1),
             Column("now", "now"),
         ),
         rows=tuple(rows),

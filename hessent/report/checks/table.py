@@ -48,14 +48,17 @@ def check_table(report: CheckReport, *, most_rows: int | None = None) -> Table:
     notes = [closing_words(report), *_notes(report)]
     if len(shown) < len(ordered):
         notes.insert(1, f"{len(ordered) - len(shown):,} more rows are left out here.")
-    change = (Column("before", "before"), Column("change", "change"))
+    # In a narrow terminal goes first what no bound is about: of changes that is what stands before and now.
+    absolute = any(result.baseline is None for result in report.results)
+    now = Column("now", "now", priority=1 if absolute else 2)
+    change = (Column("before", "before", priority=3), Column("change", "change", priority=2 if absolute else 1))
     return Table(
         columns=(
             Column("outcome", "outcome"),
             Column("block", "block", "name"),
             Column("measure", "measure"),
             Column("bound", "bound"),
-            Column("now", "now"),
+            now,
             *(change if has_baseline else ()),
         ),
         rows=tuple(_row(result, has_baseline) for result in shown),
