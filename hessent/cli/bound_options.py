@@ -28,7 +28,8 @@ SpectrumFile = Annotated[
     typer.Option(
         "--spectrum",
         metavar="FILE",
-        help="Spectrum file with the block full. Default: the one beside the checkpoint, if it fits.",
+        help="Spectrum file with the block full; how to measure (--rtol, --max-matvecs, --max-time, --method) is "
+        "then refused. Default: the one beside the checkpoint, if it fits.",
         show_default=False,
         rich_help_panel=_BOUND,
     ),

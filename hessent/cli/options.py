@@ -150,7 +150,7 @@ MeasureNames = Annotated[
         "--measure",
         "-m",
         metavar="NAME",
-        help="Show this measure (repeatable): trace, lambda_max, entropy_gap, …",
+        help="Show this measure (repeatable): trace, lambda_max, entropy_gap, … JSON always holds all.",
         show_default=False,
         rich_help_panel=SHOWN,
     ),

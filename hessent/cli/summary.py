@@ -59,6 +59,8 @@ def command(
         raise UsageError(
             f"--density is drawn for people; there is none as {chosen}", fix="hessent plot for pictures"
         )
+    if density and (measure or sort or alpha != 1.0):
+        raise UsageError("--measure, --sort and --alpha say nothing about a density", fix="leave them out")
     entries = [SpectrumEntry(file, *load_with_measures(file)) for file in files]
     if density:
         console = results()

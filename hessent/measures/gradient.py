@@ -7,8 +7,8 @@ For the n entries of a block's gradient g, p_i = |g_i| / Σ|g_j|:
 both in nats, always of Rényi order 1: the functional that `entropy` is of the eigenvalues.  `gradient_entropy` and
 `gradient_gap` are of the gradient g of the mean loss over the data, which is exact.  `batch_gradient_entropy` and
 `batch_gradient_gap` are means over mini-batches (drawn with replacement) of the entropy of each batch's own
-gradient, with a t-interval over the batches.  Scale and order of the entries do not matter; a gradient of zero has
-no entropy.
+gradient, with a t-interval over the batches.  They depend on the size of the mini-batches: between two sizes there
+is no difference (`mini_batches`).  Scale and order of the entries do not matter; a gradient of zero has no entropy.
 
 **Population.**  Leaving each group of the data out (the delete-a-group jackknife) tells scatter and bias.  The
 noise of few samples spreads or concentrates the gradient, and the bias falls more slowly than 1/N, so that the
@@ -34,6 +34,7 @@ from hessent.measures.difference import Difference, apart_from, made_of, unknown
 from hessent.measures.functionals import through
 from hessent.measures.gradient_directions import direction_measures
 from hessent.measures.jackknife import Jackknife, jackknife
+from hessent.measures.mini_batches import OF_BATCHES, other_size
 from hessent.measures.reach import Reaches
 from hessent.measures.replicates import t_quantile
 from hessent.spectra.gradients import BlockGradient
@@ -41,7 +42,7 @@ from hessent.spectra.model import BlockSpectrum
 
 Float64Array = NDArray[np.float64]
 
-_ENTROPIES = ("gradient_entropy", "gradient_gap", "batch_gradient_entropy", "batch_gradient_gap")
+_ENTROPIES = ("gradient_entropy", "gradient_gap", *OF_BATCHES)
 _DIRECTIONS = ("gradient_top_share", "gradient_negative_share")
 GRADIENT_MEASURES = (*_ENTROPIES, *_DIRECTIONS)
 
@@ -54,7 +55,7 @@ _WIDENING = 1.25
 _REACH = 2.0  # jackknife biases
 _ENCLOSED = "enclosures of both runs add"
 _OTHER_DATA = "the data differ"
-_OTHER_BATCHES = "mini-batches differ: other data, seed or size"
+_OTHER_BATCHES = "mini-batches differ: other data, seed or number"
 
 
 def gradient_measures(block: BlockSpectrum) -> dict[str, Estimate]:
@@ -82,7 +83,8 @@ def gradient_differences(
 ) -> dict[str, Difference]:
     """Return the differences of the measures of a block's gradient between two runs, by name.
 
-    On the same samples gradients are compared group by group and, with one seed, mini-batch by mini-batch.
+    On the same samples gradients are compared group by group and, with one seed, mini-batch by mini-batch.  Those
+    of mini-batches of different sizes are not compared.
 
     Parameters
     ----------
@@ -102,6 +104,10 @@ def gradient_differences(
         if name in _DIRECTIONS:
             found[name] = unpaired_difference(a, b, _ENCLOSED)
             continue
+        sizes_differ = other_size(run.gradient.batch_size, reference.gradient.batch_size)
+        if _is_of_batches(name) and sizes_differ is not None:
+            found[name] = Difference(None, None, None, reason=sizes_differ)
+            continue
         values = _values(name, run.gradient, run.size), _values(name, reference.gradient, reference.size)
         if not _is_of_batches(name):
             exact = Estimate.exactly(a.value - b.value)
@@ -119,7 +125,7 @@ def gradient_differences(
 
 
 def _is_of_batches(name: str) -> bool:
-    return name.startswith("batch_")
+    return name in OF_BATCHES
 
 
 def _values(name: str, gradient: BlockGradient, size: int) -> Float64Array:
@@ -208,4 +214,4 @@ def _same_groups(run: BlockGradient, reference: BlockGradient) -> bool:
 
 
 def _same_batches(run: BlockGradient, reference: BlockGradient) -> bool:
-    return run.batches.shape == reference.batches.shape and run.batch_size == reference.batch_size
+    return run.batches.shape == reference.batches.shape

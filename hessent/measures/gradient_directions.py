@@ -18,7 +18,9 @@ Ritz vectors that have not converged are mixtures of eigenvectors of both signs 
 them by the sign of their Ritz value all the same, within these ends, and so is mostly too small.  For the leading
 vectors the distance to the rest of the spectrum is |θ_i| − |θ_{k+1}| − r_{k+1}; since the share grows with k, ends
 for other numbers of vectors bound it too where eigenvalue k + 1 is near.  That enclosure takes the eigenvalues not
-found to be smaller than those found.
+found to be smaller than those found.  Where fewer than k leading vectors have converged, those that have bound the
+share from below, and the value is the middle between that and 1: as of the ratios, where the share lies within its
+ends is not known then.  Where none bounds it, it is unknown.
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ class GradientDirections:
         low = max((end[0] for number, end in enumerate(ends, 1) if number <= count), default=0.0)
         high = min((end[1] for number, end in enumerate(ends, 1) if number >= count), default=1.0)
         if not self._complete and len(ends) < count:
-            return Estimate(None, low, 1.0, reason=_FEW)
+            return Estimate((low + 1.0) / 2, low, 1.0) if low > 0.0 else Estimate.unknown(_FEW)
         return self._estimate(float(self._shares[:count].sum()), low, high)
 
     def negative_share(self) -> Estimate:

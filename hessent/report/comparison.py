@@ -13,8 +13,10 @@ from typing import Any
 
 from hessent.errors import UsageError, suggest
 from hessent.measures.difference import Difference, unknown, unpaired_difference
+from hessent.measures.mini_batches import OF_BATCHES, obstacle, other_size
 from hessent.measures.registry import measure_names
 from hessent.report.checks.judged_spectrum import JudgedSpectrum
+from hessent.report.comparison_batches import cautions_on_batches
 from hessent.report.comparison_cautions import Caution, cautions_of
 from hessent.report.comparison_rows import ComparedRun, Row, matched_rows
 from hessent.report.selection import HEADLINE
@@ -137,6 +139,8 @@ def compare_runs(
     if by_block:
         rows = tuple(row for row in rows if row.checkpoints[0] is not None)[-1:]
     cautions = [*cautions, *cautions_of(runs, rows, of_several_matrices=of_several_matrices)]
+    if set(measures) & set(OF_BATCHES):
+        cautions += cautions_on_batches(runs, rows)
     if strict:
         _refuse(cautions)
     chosen = _chosen_blocks(rows, blocks, by_block)
@@ -196,14 +200,19 @@ def block_differences(run: JudgedSpectrum, reference: JudgedSpectrum, block: str
             same_samples=run.data_sha256 == reference.data_sha256,
             known=(own, other),
         )
-    if _is_itself(run, reference) and own == other:
+    sizes = run.blocks[block].batch_size, reference.blocks[block].batch_size
+    if _is_itself(run, reference) and own == other and other_size(*sizes) is None:
         return {
             name: Difference(0.0, 0.0, 0.0, own[name].exact, paired=True)
             if own[name].value is not None
             else unknown(own[name], own[name])
             for name in measure_names()
         }
-    return {name: unpaired_difference(own[name], other[name], _NO_COEFFICIENTS) for name in measure_names()}
+    found = {name: unpaired_difference(own[name], other[name], _NO_COEFFICIENTS) for name in measure_names()}
+    for name in OF_BATCHES:
+        if found[name].value is not None and (reason := obstacle(*sizes)) is not None:
+            found[name] = Difference(None, None, None, reason=reason)
+    return found
 
 
 def _is_itself(run: JudgedSpectrum, reference: JudgedSpectrum) -> bool:

@@ -25,6 +25,7 @@ import numpy as np
 
 from hessent.measures.functionals import only_trace
 from hessent.measures.heterogeneity import Heterogeneity, distance, heterogeneity, profile
+from hessent.report.comparison_batches import notes_on_batches
 from hessent.report.kfac_quality import kfac_qualities
 from hessent.report.measure_columns import measure_column
 from hessent.report.numbers import format_number
@@ -85,7 +86,7 @@ def block_tables(comparison: Comparison) -> list[Table]:
         if own:
             tables.append(_table(comparison, own, index))
     if tables:
-        notes = (*tables[-1].notes, *_notes(comparison))
+        notes = (*tables[-1].notes, *notes_on_batches(comparison), *_notes(comparison))
         tables[-1] = replace(tables[-1], notes=notes)
     return [*tables, *(quality.table() for quality in kfac_qualities(comparison))]
 

@@ -64,6 +64,7 @@ def _checkpoint(own: JudgedSpectrum, blocks: tuple[str, ...]) -> dict[str, Any]:
         "file": own.file,
         "metrics": metrics,
         **_stability(own, blocks),
+        **_batches(own, blocks),
         "blocks": {
             name: {measure: estimate.to_json() for measure, estimate in own.blocks[name].measures.items()}
             for name in blocks
@@ -79,6 +80,13 @@ def _stability(own: JudgedSpectrum, blocks: tuple[str, ...]) -> dict[str, Any]:
         return {}
     known = {name: own.blocks[name].measures["lambda_max"] for name in blocks if name in own.blocks}
     return {"stability": limit.to_json(known)}
+
+
+def _batches(own: JudgedSpectrum, blocks: tuple[str, ...]) -> dict[str, Any]:
+    """Samples of each mini-batch by block; nothing where that is not known."""
+    known = {name: own.blocks[name].batch_size for name in blocks if name in own.blocks}
+    sizes = {name: size for name, size in known.items() if size is not None}
+    return {"mini_batch_sizes": sizes} if sizes else {}
 
 
 def _differences(found: RunDifference, measures: tuple[str, ...]) -> list[dict[str, Any]]:

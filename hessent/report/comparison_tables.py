@@ -27,6 +27,7 @@ from hessent.measures.stability import limit_of
 from hessent.report.checks.judged_spectrum import JudgedSpectrum
 from hessent.report.checks.table import told
 from hessent.report.comparison import Comparison, RunDifference
+from hessent.report.comparison_batches import notes_on_batches
 from hessent.report.comparison_population import population_differences
 from hessent.report.comparison_rows import Row
 from hessent.report.measure_columns import measure_column
@@ -58,8 +59,9 @@ def _table_of_runs(comparison: Comparison, many: bool) -> Table:
                 cells = (measures[name] for name in comparison.measures)
                 place = (row.label, _progress(row), run.name, run.name, None, own.step, block)
                 edge = _share_of_limit(own, block) if _LARGEST in comparison.measures else None
-                rows.append((*place, *cells, edge, ""))
+                rows.append((*place, *cells, own.blocks[block].batch_size, edge, ""))
     notes = [] if many else [f"All numbers are those of {_named(comparison.blocks[0])}."]
+    notes += notes_on_batches(comparison)
     table = Table(
         columns=_columns(comparison, many, of_differences=False),
         rows=tuple(rows),
@@ -80,6 +82,7 @@ def _table_of_differences(comparison: Comparison, many: bool) -> Table:
             None,
             found.block,
             *(found.measures[name].estimate for name in comparison.measures),
+            None,
             None,
             _paired(found, comparison),
         )
@@ -106,6 +109,7 @@ def _columns(comparison: Comparison, many: bool, *, of_differences: bool) -> tup
         Column("step", "step", "count", audience="programs" if of_differences else "all", priority=7),
         Column("block", "block", "name", audience="all" if many else "programs"),
         *measures,
+        Column("mini_batch_size", "mini-batch", "count", audience="programs"),
         Column("edge", "λ_max/limit", "estimate", audience="programs" if of_differences else "all", priority=9),
         Column("paired", "paired", audience="all" if of_differences else "programs", priority=7),
     )

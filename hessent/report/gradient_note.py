@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from hessent.estimate import Estimate
 from hessent.measures.gradient import GRADIENT_MEASURES
 from hessent.measures.gradient_directions import LEADING
+from hessent.measures.mini_batches import OF_BATCHES, batch_size_of
 from hessent.report.numbers import format_estimate, format_number
 from hessent.report.selection import MeasuredBlock, Selection
+from hessent.report.tables import is_unknown
 
 _WHOLE = "full"
 
@@ -24,9 +27,8 @@ def notes_on_gradient(chosen: Sequence[MeasuredBlock], selection: Selection) -> 
         Which measures have columns: where those of the gradient do, a line says what they are instead.
     """
     if set(selection.measures) & set(GRADIENT_MEASURES):
-        return [
-            "g: the gradient of the mean loss; gap(g) = log n − H of |g|/Σ|g|, in nats; shares are those of ‖g‖²."
-        ]
+        what = "g: the gradient of the mean loss; gap(g) = log n − H of |g|/Σ|g|, in nats; shares: those of ‖g‖²."
+        return [what, *_sizes_of_batches(chosen, selection)]
     whole = next((measured for measured in chosen if measured.block.name == _WHOLE), None)
     if whole is None or whole.block.gradient is None:
         return []
@@ -39,8 +41,23 @@ def notes_on_gradient(chosen: Sequence[MeasuredBlock], selection: Selection) -> 
         size = whole.block.gradient.batch_size
         told += f"; of mini-batches of {size:,}, {format_estimate(of_batches).joined()}"
     shares = whole.measures["gradient_top_share"], whole.measures["gradient_negative_share"]
-    if any(share.value is None for share in shares):
-        return [f"{told}."]
-    top, negative = (format_estimate(share, "bracket").joined() for share in shares)
+    if all(map(is_unknown, shares)) and shares[0].reason == shares[1].reason:
+        return [f"{told}.", f"its ‖g‖² along eigenvectors is unknown: {shares[0].reason}."]
+    top, negative = map(_share, shares)
     along = f"its ‖g‖²: {top} along the {LEADING} leading eigenvectors, {negative} along negative curvature."
     return [f"{told}.", along]
+
+
+def _share(share: Estimate) -> str:
+    """A share by its ends, or why it is not known."""
+    shown = format_estimate(share, "bracket").joined()
+    return f"{shown} ({share.reason})" if is_unknown(share) and share.reason is not None else shown
+
+
+def _sizes_of_batches(chosen: Sequence[MeasuredBlock], selection: Selection) -> list[str]:
+    """How large the mini-batches were, where a column depends on it."""
+    sizes = sorted({size for measured in chosen if (size := batch_size_of(measured.block)) is not None})
+    if not sizes or not set(selection.measures) & set(OF_BATCHES):
+        return []
+    told = " and of ".join(f"{size:,}" for size in sizes)
+    return [f"of batches: the mean over mini-batches of {told} samples; at another size it is another quantity."]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -89,6 +90,9 @@ class SpectrumEntry:
         ready = self.derived.get(block.name)
         if ready is None or alpha != 1.0 or ready.version != __version__:
             return None
+        # Before enclosures had a value, files of this version kept them without: derived again, they have one.
+        if any(own.value is None and own.low is not None for own in ready.estimates.values()):
+            return None
         return ready if tuple(ready.estimates) == measure_names() else None
 
 
@@ -151,6 +155,14 @@ def select_blocks(entry: SpectrumEntry, selection: Selection) -> list[MeasuredBl
         by = selection.sort
         chosen.sort(key=lambda measured: -_sort_key(measured, by))
     return chosen
+
+
+def training_of(entry: SpectrumEntry) -> str | None:
+    """Return what tells trainings apart: architecture and settings of the optimizer; None if not stated."""
+    checkpoint = entry.spectrum.checkpoint
+    if not checkpoint.optimizer:
+        return None
+    return json.dumps([checkpoint.arch, dict(checkpoint.optimizer)], sort_keys=True)
 
 
 def blocks_named(entry: SpectrumEntry, patterns: Sequence[str]) -> list[BlockSpectrum]:

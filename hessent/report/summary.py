@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hessent.measures.functionals import scale_of
+from hessent.measures.mini_batches import batch_size_of
 from hessent.measures.registry import tau
 from hessent.measures.stability import limit_of
 from hessent.report.gradient_note import notes_on_gradient
@@ -106,6 +107,7 @@ def _columns(selection: Selection) -> tuple[Column, ...]:
         Column("matvecs", "products", "count", audience="programs"),
         Column("tau", "τ", "number", audience="programs"),
         Column("noise", "noise", "number", audience="programs"),
+        Column("mini_batch_size", "mini-batch", "count", audience="programs"),
         *(Column(f"{name}_population", name, "interval", audience="programs") for name in selection.measures),
     )
 
@@ -125,6 +127,7 @@ def _row(measured: MeasuredBlock, entry: SpectrumEntry, selection: Selection) ->
         block.num_matvecs,
         None if _has_only_trace(measured) else tau(block),
         block.noise,
+        batch_size_of(block),
         *(measured.measures[name].population for name in selection.measures),
     )
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from hessent.measures.mini_batches import batch_size_of
 from hessent.measures.registry import tau
 from hessent.measures.stability import limit_of
 from hessent.report.checkpoint_document import checkpoint_document
@@ -78,6 +79,7 @@ def _block_object(entry: SpectrumEntry, measured: MeasuredBlock, alpha: float) -
         "tau": _finite(tau(block)),
         "noise": _finite(block.noise),
         "multiplicity": block.multiplicity,
+        **({} if (batch_size := batch_size_of(block)) is None else {"mini_batch_size": batch_size}),
         "budget": {name: dict(parts) for name, parts in entry.budget_of(block, alpha).items()},
         "measures": {name: estimate.to_json() for name, estimate in measured.measures.items()},
     }

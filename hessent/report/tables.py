@@ -17,6 +17,7 @@ from hessent.report.numbers import UNKNOWN, Formatted, NumberKind, format_estima
 CellKind = Literal[
     "name", "text", "prose", "count", "number", "flags", "estimate", "bracket", "lower-bound", "interval"
 ]
+_RANGE = "a–b"
 Cell = str | int | float | bool | Estimate | tuple[str, ...] | None
 
 
@@ -157,14 +158,15 @@ def footnotes(table: Table) -> list[str]:
         count = sum(flag.key in cell for cell in raised)
         if count:
             lines.append(f"{flag.symbol} {flag.meaning} ({_counted(count, 'row')})")
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[tuple[str, str], list[str]] = {}
     for index in for_people(table):
         for row in table.rows:
             cell = row[index]
             if isinstance(cell, Estimate) and cell.reason is not None and cell.value is None:
-                reasons.setdefault(cell.reason, []).append(table.columns[index].title)
-    for reason, titles in reasons.items():
-        lines.append(f"{UNKNOWN} {reason} ({', '.join(dict.fromkeys(titles))}; {_counted(len(titles), 'number')})")
+                mark = UNKNOWN if is_unknown(cell) else _RANGE  # the cell shows what is known: its ends
+                reasons.setdefault((mark, cell.reason), []).append(table.columns[index].title)
+    for (mark, reason), titles in reasons.items():
+        lines.append(f"{mark} {reason} ({', '.join(dict.fromkeys(titles))}; {_counted(len(titles), 'number')})")
     return [printable(line) for line in [*lines, *table.notes]]
 
 

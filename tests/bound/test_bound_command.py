@@ -169,6 +169,8 @@ def test_a_spectrum_beside_the_checkpoint_is_used_only_where_it_is_of_the_same(c
         (["--draws", "1"], "--draws 1"),
         (["--samples", "7"], "too few"),
         (["--spectrum", "/nowhere.h5"], "/nowhere.h5"),
+        (["--spectrum", "/nowhere.h5", "--rtol", "0.5", "--max-matvecs", "30"], "--rtol, --max-matvecs: how to"),
+        (["--spectrum", "/nowhere.h5", "--method", "exact", "--max-time", "9s"], "--method, --max-time: how to"),
     ],
 )
 def test_what_it_cannot_do_is_refused(checkpoint, capsys, words, told):

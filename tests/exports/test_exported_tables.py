@@ -12,8 +12,10 @@ import sample_spectra
 
 from hessent.__main__ import main
 from hessent.measures.registry import compute_measures, error_budget, measure_names
-from hessent.report.exports.sources import run_names
+from hessent.report.exports.sources import read_sources, run_names
+from hessent.report.exports.tracked_runs import tracked_runs
 from hessent.report.schema import load_schema
+from hessent.report.selection import Selection
 from hessent.spectra.hdf5_writer import write_spectrum
 
 HOSTILE = '=cmd("a,b")\n"c"'
@@ -235,6 +237,49 @@ def test_parquet_holds_typed_columns_and_the_names_as_they_are(folder):
     first = (folder / "a.parquet").read_bytes()
     assert main(["export", "odd.h5", "sgd", "-o", "a.parquet", "-q"]) == 0
     assert (folder / "a.parquet").read_bytes() == first
+
+
+def trained_by(optimizer, step, **changes):
+    sample = at_step(step, **changes)
+    return dataclasses.replace(sample, checkpoint=dataclasses.replace(sample.checkpoint, optimizer=optimizer))
+
+
+def test_trainings_in_one_folder_are_runs_of_their_own(folder, capfd):
+    sgd, adam = {"name": "sgd", "lr": 0.1}, {"name": "adam", "lr": 0.1}
+    for name, optimizer, step in (("b", sgd, 9), ("a", sgd, 10), ("c", adam, 9), ("..", {"name": "lion"}, 9)):
+        write(folder / "mixed" / f"{name}.spectrum.h5", trained_by(optimizer, step))
+    for words in ([], ["--what", "eigenvalues"]):
+        rows = rows_of(printed(capfd, "export", "mixed", "sgd", "-o", "-", *words))
+        found = {row["file"]: row["run"] for row in rows}
+        assert {file: run for file, run in found.items() if file.startswith("mixed")} == {
+            "mixed/a.spectrum.h5": "mixed/b",
+            "mixed/b.spectrum.h5": "mixed/b",
+            "mixed/c.spectrum.h5": "mixed/c",
+            "mixed/...spectrum.h5": "mixed/...spectrum.h5",
+        }
+        assert {run for file, run in found.items() if file.startswith("sgd")} == {"sgd"}
+    again = printed(capfd, "export", "mixed/a.spectrum.h5", "mixed/b.spectrum.h5", "-o", "-")
+    assert {row["run"] for row in rows_of(again)} == {"mixed"}
+
+
+def test_trackers_get_trainings_of_one_folder_apart(folder):
+    for name in ("sgd", "adam"):
+        write(folder / "mixed" / f"{name}-9.spectrum.h5", trained_by({"name": name}, 9))
+    runs = tracked_runs(read_sources(["mixed"]), Selection(("trace",)))
+    assert {run.name: run.facts["optimizer"] for run in runs} == {
+        "mixed/sgd-9": "name=sgd",
+        "mixed/adam-9": "name=adam",
+    }
+
+
+def test_the_size_of_the_mini_batches_stands_beside_their_measures(folder, capfd):
+    block = sample_spectra.with_gradient(sample_spectra.exact_block("full"))
+    write(folder / "g.h5", sample_spectra.spectrum((block, sample_spectra.exact_block())))
+    rows = rows_of(printed(capfd, "export", "g.h5", "-o", "-"))
+    sizes = {(row["block"], row["measure"]): row["mini_batch_size"] for row in rows if row["mini_batch_size"]}
+    assert sizes == {("full", "batch_gradient_entropy"): "64", ("full", "batch_gradient_gap"): "64"}
+    (run,) = tracked_runs(read_sources(["g.h5"]), Selection(("trace",)))
+    assert run.facts["mini_batch_size"] == "64"
 
 
 def test_runs_are_named_by_as_little_of_their_path_as_tells_them_apart():

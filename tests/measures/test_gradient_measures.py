@@ -176,3 +176,15 @@ def test_a_run_without_a_gradient_has_an_unknown_difference():
     found = difference(run, exact_block(size=SIZE), "gradient_gap")
     assert found.value is None
     assert "not kept" in found.reason
+
+
+@pytest.mark.parametrize("name", ["batch_gradient_entropy", "batch_gradient_gap"])
+def test_mini_batches_of_two_sizes_have_no_difference(name):
+    run, reference = pair()
+    other = dataclasses.replace(run, gradient=dataclasses.replace(run.gradient, batch_size=1024))
+    for same in ({}, {"same_seed": False}, {"same_samples": False}):
+        found = difference(other, reference, name, **same)
+        assert (found.value, found.low, found.high, found.paired) == (None, None, None, False)
+        assert found.reason == difference(reference, other, name, **same).reason
+        assert found.reason == "mini-batches of 8 and of 1,024 samples"
+    assert difference(other, reference, "gradient_gap").value == difference(run, reference, "gradient_gap").value

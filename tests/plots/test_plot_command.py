@@ -131,6 +131,14 @@ def test_the_terminal_shows_every_block_in_80_columns(folder, capfd):
     assert "only the trace was measured" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("words", [["-m", "gradient_gap"], ["--sort", "trace"], ["--alpha", "2"]])
+def test_the_terminal_drawing_shows_no_measure(folder, capfd, words):
+    assert main(["summary", "a.h5", "--density", *words]) == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert "nothing about a density" in captured.err
+
+
 def test_the_terminal_drawing_has_no_json(folder, capfd):
     assert main(["summary", "a.h5", "--density", "--json"]) == 2
     assert "--density" in capfd.readouterr().err

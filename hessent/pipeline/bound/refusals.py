@@ -6,6 +6,7 @@ from hessent.curvature.losses.softmax_losses import CrossEntropy, NextToken
 from hessent.errors import UsageError
 from hessent.measures.pac_bayes import LEAST_SAMPLES
 from hessent.pipeline.prepare import Prepared
+from hessent.pipeline.request import SpectrumRequest
 
 LEAST_DRAWS = 2
 
@@ -25,6 +26,35 @@ def refuse_range(delta: float, draws: int | None) -> None:
         problems.append(f"--draws {draws}: must be at least {LEAST_DRAWS}")
     if problems:
         raise UsageError("some options are out of range", problems=problems)
+
+
+def refuse_measuring(request: SpectrumRequest) -> None:
+    """Refuse what says how to measure a spectrum that is taken from a file.
+
+    Parameters
+    ----------
+    request : SpectrumRequest
+        As typed; the spectrum is not measured.
+
+    Raises
+    ------
+    UsageError
+        Naming every such option.
+    """
+    accuracy = request.accuracy
+    given = (
+        ("--method", None if accuracy.method == "auto" else accuracy.method),
+        ("--rtol", request.rtol),
+        ("--max-matvecs", accuracy.max_matvecs),
+        ("--max-time", request.max_time),
+    )
+    named = [option for option, value in given if value is not None]
+    if named:
+        raise UsageError(
+            f"{', '.join(named)}: how to measure the spectrum, which is taken from a file",
+            where="--spectrum",
+            fix="leave them out, or --spectrum",
+        )
 
 
 def refuse_loss(prepared: Prepared) -> None:

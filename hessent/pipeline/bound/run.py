@@ -27,7 +27,7 @@ from hessent.measures.pac_bayes import (
 )
 from hessent.pipeline.bound.draws import DRAW_ERROR, EXACT_UP_TO, PosteriorSampler, StoppedError
 from hessent.pipeline.bound.losses import BoundedLosses, losses_of, moved, with_own_weights
-from hessent.pipeline.bound.refusals import refuse_loss, refuse_range
+from hessent.pipeline.bound.refusals import refuse_loss, refuse_measuring, refuse_range
 from hessent.pipeline.bound.spectrum import found_spectrum, measured_spectrum, measurement_of, whole_request
 from hessent.pipeline.measure import Measurement
 from hessent.pipeline.observer import Observer
@@ -72,11 +72,14 @@ def run_bound(
     Raises
     ------
     UsageError
-        If an option is out of range, the loss is not one of classes, or the spectrum file is of something else.
+        If an option is out of range or says how to measure beside a spectrum file, the loss is not one of classes,
+        or the file is of something else.
     HessentError
         Whatever preparation and measuring raise.
     """
     refuse_range(delta, draws)
+    if spectrum is not None:
+        refuse_measuring(request)
     with suppress(StoppedError):
         return _run(request, observer, delta, draws, spectrum)
     return None

@@ -50,6 +50,7 @@ def baseline_document(run: JudgedSpectrum) -> dict[str, Any]:
             "name": name,
             "size": block.size,
             "budget": _chance(block),
+            **({} if block.batch_size is None else {"mini_batch_size": block.batch_size}),
             "measures": {measure: estimate.to_json() for measure, estimate in block.measures.items()},
         }
         for name, block in run.blocks.items()
@@ -66,7 +67,8 @@ def baseline_text(run: JudgedSpectrum) -> str:
     last = len(document["blocks"]) - 1
     for index, block in enumerate(document["blocks"]):
         lines.append(f'{{"name": {_dumped(block["name"])}, "size": {block["size"]},')
-        lines.append(f'"budget": {_dumped(block["budget"])}, "measures": {{')
+        batches = f'"mini_batch_size": {block["mini_batch_size"]}, ' if "mini_batch_size" in block else ""
+        lines.append(f'"budget": {_dumped(block["budget"])}, {batches}"measures": {{')
         entries = [f" {_dumped(name)}: {_dumped(numbers)}" for name, numbers in block["measures"].items()]
         lines.append(",\n".join(entries))
         lines.append("}}" + "," * (index != last))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hessent.errors import UsageError
+from hessent.measures.mini_batches import other_size
 from hessent.report.checks.baseline_file import baseline_text
 from hessent.report.checks.gate import baselines_of
 from hessent.report.checks.judged_spectrum import JudgedSpectrum
@@ -112,6 +113,11 @@ def _notes(run: JudgedSpectrum, before: JudgedSpectrum | None, rows: Sequence[ob
     if gone:
         yield f"{len(gone):,} blocks are no longer there: {', '.join(gone[:5])}{', …' * (len(gone) > 5)}."
     yield f"rewritten: {len(run.blocks):,} blocks."
+    there = before.blocks
+    sizes = {
+        other_size(run.blocks[name].batch_size, there[name].batch_size) for name in run.blocks if name in there
+    }
+    yield from (f"The measures batch_… are of {differ}." for differ in sorted(filter(None, sizes)))
     if not rows:
         yield "What the rules read has not moved."
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from hessent.estimate import Estimate
+from hessent.measures.mini_batches import OF_BATCHES, obstacle, other_size
 from hessent.report.checks import changes
 from hessent.report.checks.judged_spectrum import JudgedSpectrum
 from hessent.report.checks.rules import Rule
@@ -90,8 +91,12 @@ class Comparison:
             for spectrum in (self._run, self._baseline)
         )
         kind, relative = rule.bound.kind, rule.bound.relative
-        if self._is_itself(block, rule.measure):
+        sizes = self._run.blocks[block].batch_size, self._baseline.blocks[block].batch_size
+        if self._is_itself(block, rule.measure) and other_size(*sizes) is None:
             return changes.unchanged(kind), theirs, True
+        reason = obstacle(*sizes) if rule.measure in OF_BATCHES else None
+        if reason is not None and mine.value is not None and theirs.value is not None:
+            return Estimate.unknown(reason), theirs, False
         difference = self._paired(block, rule.measure)
         if difference is not None:
             found = changes.of_paired(kind, relative, difference, theirs)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hessent.report.checks.judged_spectrum import JudgedSpectrum
+from hessent.measures.mini_batches import OF_BATCHES
+from hessent.report.checks.judged_spectrum import JudgedBlock, JudgedSpectrum
 from hessent.report.checks.judgement import CheckReport, Result
 
 SCHEMA = "hessent.check/1"
@@ -32,7 +33,7 @@ def check_document(report: CheckReport) -> dict[str, Any]:
         "run": _spectrum_object(report.run),
         "baselines": [_spectrum_object(baseline) for baseline in report.baselines.values()],
         "warnings": list(report.warnings),
-        "results": [_result_object(result) for result in report.results],
+        "results": [_result_object(result, report) for result in report.results],
     }
 
 
@@ -45,7 +46,7 @@ def _spectrum_object(spectrum: JudgedSpectrum) -> dict[str, Any]:
     }
 
 
-def _result_object(result: Result) -> dict[str, Any]:
+def _result_object(result: Result, report: CheckReport) -> dict[str, Any]:
     rule = result.rule
     entry: dict[str, Any] = {
         "rule": rule.text,
@@ -59,11 +60,20 @@ def _result_object(result: Result) -> dict[str, Any]:
         "fails": result.fails,
     }
     entry |= _estimate(result.quantity)
-    if result.baseline is not None:
+    entry |= _batches(rule.measure, report.run.blocks[result.block])
+    if result.baseline is not None and rule.baseline is not None:
+        block = report.baselines[rule.baseline].blocks[result.block]
         entry["paired"] = result.paired
-        entry["baseline"] = {"file": rule.baseline, **_estimate(result.baseline)}
+        entry["baseline"] = {"file": rule.baseline, **_estimate(result.baseline), **_batches(rule.measure, block)}
         entry["run"] = _estimate(result.run)
     return entry
+
+
+def _batches(measure: str, block: JudgedBlock) -> dict[str, int]:
+    """The size of the mini-batches, of a measure that depends on it."""
+    if measure not in OF_BATCHES or block.batch_size is None:
+        return {}
+    return {"mini_batch_size": block.batch_size}
 
 
 def _estimate(estimate: Any) -> dict[str, Any]:

@@ -8,12 +8,13 @@ that is not a number never becomes a measure.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hessent.errors import SpectrumFileError, UsageError
 from hessent.estimate import Estimate
+from hessent.measures.mini_batches import batch_size_of
 from hessent.report.checks.members import Members
 from hessent.report.checks.policy import shown
 from hessent.report.measure_columns import measures_with_columns
@@ -30,11 +31,12 @@ _MOST_PROBLEMS = 12
 
 @dataclass(frozen=True)
 class JudgedBlock:
-    """A block's size and measures; these are derived when they are first asked for."""
+    """A block's size, that of its gradients' mini-batches if known, and measures: derived when first asked for."""
 
     size: int
     derive: Callable[[], Mapping[str, Estimate]]
     derive_budget: Callable[[], Budget] = dict
+    batch_size: int | None = None
 
     @cached_property
     def measures(self) -> Mapping[str, Estimate]:
@@ -110,6 +112,7 @@ def judged_entry(entry: SpectrumEntry) -> JudgedSpectrum:
             block.size,
             lambda block=block: entry.measures_of(block, 1.0),  # type: ignore[misc]
             lambda block=block: entry.budget_of(block, 1.0),  # type: ignore[misc]
+            batch_size_of(block),
         )
         for block in spectrum.blocks
     }
@@ -205,7 +208,8 @@ def _judged_object(entry: Members, where: str) -> JudgedSpectrum:
         if name in blocks:
             entry.problems.append(f"{block.path} has the name {shown(name)} a second time")
         budget = block.object("budget") if "budget" in block else None
-        blocks[name] = _judged_block(block.whole("size") or 0, measures, budget, of_order_one)
+        read = _judged_block(block.whole("size") or 0, measures, budget, of_order_one)
+        blocks[name] = replace(read, batch_size=block.whole("mini_batch_size", required=False))
     return JudgedSpectrum(
         file=where,
         blocks=blocks,

@@ -7,15 +7,14 @@ from dataclasses import replace
 from hessent.estimate import Estimate
 from hessent.report.checks.judgement import CheckReport, Result
 from hessent.report.checks.rules import Bound
+from hessent.report.measure_columns import measure_column
 from hessent.report.names import printable
 from hessent.report.numbers import NumberKind, format_estimate
-
-_BRACKETS = frozenset({"positive_ratio", "negative_ratio", "zero_ratio"})
 
 
 def shown_measure(estimate: Estimate, measure: str) -> str:
     """Return a measure with its interval; of a share the ends are the message."""
-    kind: NumberKind = "bracket" if measure in _BRACKETS else "estimate"
+    kind: NumberKind = "bracket" if measure_column(measure, 1.0).kind == "bracket" else "estimate"
     return format_estimate(estimate, kind).joined()
 
 

@@ -17,7 +17,8 @@ before, change
 
 from __future__ import annotations
 
-from hessent.report.checks.judged_spectrum import JudgedSpectrum
+from hessent.measures.mini_batches import OF_BATCHES
+from hessent.report.checks.judged_spectrum import JudgedBlock, JudgedSpectrum
 from hessent.report.checks.judgement import CheckReport, Result
 from hessent.report.checks.sentences import (
     advice,
@@ -113,6 +114,7 @@ def _notes(report: CheckReport) -> list[str]:
     notes += [f"unknown: {reason}." for reason in reasons if reason]
     whose = "of the population that the data was drawn from" if report.population else "for this data"
     notes.append(f"± and a–b: the 95 % interval {whose}; a number with neither is exact.")
+    notes += _notes_on_batches(report)
     if report.baselines:
         paired = {result.paired for result in report.results if result.paired is not None}
         if paired == {True}:
@@ -122,3 +124,20 @@ def _notes(report: CheckReport) -> list[str]:
             some = f"in {unpaired:,} rows " if True in paired else ""
             notes.append(f"change: {some}unpaired, made of the intervals of run and baseline.")
     return notes
+
+
+def _notes_on_batches(report: CheckReport) -> list[str]:
+    """Say of which mini-batches a measure is that depends on their size."""
+    found: dict[str, None] = {}
+    for result in report.results:
+        if result.rule.measure in OF_BATCHES:
+            found[f"now {samples_of_batches(report.run.blocks[result.block])}"] = None
+            if result.rule.baseline is not None:
+                other = report.baselines[result.rule.baseline].blocks[result.block]
+                found[f"before {samples_of_batches(other)}"] = None
+    return [f"batch_…: means over mini-batches; {', '.join(found)}."] if found else []
+
+
+def samples_of_batches(block: JudgedBlock) -> str:
+    """Return how many samples a block's mini-batches have, in words."""
+    return "of a size that is not stated" if block.batch_size is None else f"of {block.batch_size:,} samples"

@@ -2,18 +2,20 @@
 
 A run is a folder: files of one folder are the steps of one training.  It is called by the last part of its path, or
 by as many parts as tell the runs of one export apart, so that the name does not depend on how the path was typed.
+Where files of one folder are of several trainings, of other architectures or optimizer settings, each of these is a
+run of its own: ``FOLDER/FILE``, with the name of its earliest file.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hessent.errors import SpectrumFileError
 from hessent.report.kinds import Kind
-from hessent.report.selection import SpectrumEntry
+from hessent.report.selection import SpectrumEntry, training_of
 from hessent.spectra.hdf5_reader import load_with_measures
 
 _SPECTRA = ".spectrum.h5"
@@ -28,7 +30,7 @@ class Source:
     Attributes
     ----------
     run : str
-        Name of its run.
+        Name of its run, see above.
     entry : SpectrumEntry
         The spectrum, and its file as typed.
     modified : int
@@ -73,6 +75,7 @@ def read_sources(paths: Sequence[str]) -> list[Source]:
         Source(names[os.path.dirname(place)], SpectrumEntry(file, *load_with_measures(file)), _modified(file))
         for place, file in files.items()
     ]
+    found = _told_apart(found)
     typed = {path for path in paths if not os.path.isdir(path)}
     return _folders_by_step(found, typed)
 
@@ -91,6 +94,23 @@ def run_names(folders: Iterable[str]) -> dict[str, str]:
         if len(set(names.values())) == len(names):
             return names
     return {folder: folder if len(parts) > 1 else _NAMELESS for folder in parts}
+
+
+def _told_apart(found: Sequence[Source]) -> list[Source]:
+    """Name the trainings of a folder by their earliest files, where there are several."""
+    trainings: dict[str, dict[str | None, list[Source]]] = {}
+    for source in found:
+        trainings.setdefault(source.run, {}).setdefault(training_of(source.entry), []).append(source)
+    named = []
+    for source in found:
+        own = trainings[source.run]
+        if len(own.keys() - {None}) > 1:
+            earliest = min(own[training_of(source.entry)], key=lambda one: (one.step or 0, one.entry.file))
+            file = os.path.basename(earliest.entry.file)
+            stem = file.removesuffix(_SPECTRA)
+            source = replace(source, run=f"{source.run}/{stem if stem.strip('.') else file}")
+        named.append(source)
+    return named
 
 
 def _folders_by_step(found: Sequence[Source], typed: set[str]) -> list[Source]:

@@ -16,6 +16,8 @@ block, size, method, matvecs, converged
     As in ``hessent summary --json``.
 measure, alpha
     Name of the measure, and the Rényi order of those that have one.
+mini_batch_size
+    Samples of each mini-batch, of the measures that depend on it.
 value, low, high, exact
     The number and its 95 % interval for the data that was used; what is unknown, or open on a side, is missing.
 population_value, population_low, population_high
@@ -30,6 +32,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hessent.estimate import Estimate
+from hessent.measures.mini_batches import OF_BATCHES, batch_size_of
 from hessent.report.exports.sources import Source
 from hessent.report.selection import MeasuredBlock, Selection, select_blocks
 
@@ -87,6 +90,7 @@ _BLOCK_COLUMNS: tuple[tuple[str, ColumnKind], ...] = (
 _MEASURE_COLUMNS: tuple[tuple[str, ColumnKind], ...] = (
     ("measure", "text"),
     ("alpha", "number"),
+    ("mini_batch_size", "count"),
     ("value", "number"),
     ("low", "number"),
     ("high", "number"),
@@ -162,6 +166,7 @@ def _measure_entries(measured: MeasuredBlock, name: str, alpha: float) -> tuple[
     population = own.population or Estimate(None, None, None)
     return (
         alpha if name in _OF_ORDER_ALPHA else None,
+        batch_size_of(measured.block) if name in OF_BATCHES else None,
         own.value,
         own.low,
         own.high,

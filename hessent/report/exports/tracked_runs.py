@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 from hessent import __version__
 from hessent.errors import UsageError
+from hessent.measures.mini_batches import batch_size_of
 from hessent.report.exports.sources import Source
 from hessent.report.kinds import Kind
 from hessent.report.names import printable
@@ -208,6 +209,7 @@ def _facts(spectra: Sequence[Spectrum], selection: Selection) -> dict[str, str]:
     named: dict[str, list[str]] = {}
     for spectrum in spectra:
         checkpoint, data = spectrum.checkpoint, spectrum.data
+        batch_sizes = {size for block in spectrum.blocks if (size := batch_size_of(block)) is not None}
         own = {
             "arch": checkpoint.arch,
             "arch_options": shown_settings(checkpoint.arch_options),
@@ -221,6 +223,7 @@ def _facts(spectra: Sequence[Spectrum], selection: Selection) -> dict[str, str]:
             "synthetic_data": str(data.synthetic).lower(),
             "complete": str(spectrum.complete).lower(),
             "seed": str(spectrum.seed),
+            "mini_batch_size": ", ".join(map(str, sorted(batch_sizes))),
             "hessent": spectrum.versions.get("hessent", ""),
         }
         for name, value in own.items():

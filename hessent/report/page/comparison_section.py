@@ -9,10 +9,11 @@ from hessent.report.comparison import Comparison
 from hessent.report.comparison_blocks import block_tables
 from hessent.report.comparison_tables import comparison_tables
 from hessent.report.page.html import Markup, element, joined
-from hessent.report.page.pictures import BARS, MOST_FILES, READING, density_panels, figure_of, progress_panels
+from hessent.report.page.pictures import MOST_FILES, READING, density_panels, figure_of, progress_panels
 from hessent.report.page.run_section import FULL, MOST_SHOWN, Section, entry_of
 from hessent.report.page.svg import Pictures
 from hessent.report.page.tables import table_box
+from hessent.report.plots.run_plot import BARS
 
 
 def comparison_section(over: Comparison, by_block: Comparison, pictures: Pictures | None) -> Section:

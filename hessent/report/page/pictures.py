@@ -28,7 +28,6 @@ READING = (
     "Across: eigenvalue λ, signed logarithmic; shaded: |λ| ≤ τ. Up: share of eigenvalues per decade. Line: mean of "
     "the probes; band: their least to largest, no 95 % interval; marks: outliers, of exact blocks the two ends."
 )
-BARS = "Bars: 95 % intervals for the data that was used; triangles: bounded on one side only."
 
 
 def density_panels(
@@ -102,7 +101,7 @@ def progress_panels(pictures: Pictures, comparison: Comparison) -> list[Markup]:
                     for place, row in zip(places, comparison.rows, strict=True)
                     if (own := row.checkpoints[index]) is not None and block in own.blocks
                 ]
-                draw_line(axes, points, _LIGHT.colours[index])
+                draw_line(axes, points, _LIGHT.colours[index], name)
             label_powers(axes)
             axes.margins(x=0.06, y=0.12)
             axes.grid(axis="y", color=_LIGHT.faint, alpha=0.25, linewidth=0.5)

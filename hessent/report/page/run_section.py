@@ -15,10 +15,11 @@ from hessent.report.checks.table import told
 from hessent.report.comparison_rows import ComparedRun
 from hessent.report.measure_columns import measure_column
 from hessent.report.page.html import Markup, element, joined
-from hessent.report.page.pictures import BARS, READING, density_panels, figure_of, run_panels
+from hessent.report.page.pictures import READING, density_panels, figure_of, run_panels
 from hessent.report.page.svg import Pictures
 from hessent.report.page.tables import table_box
 from hessent.report.plots.heatmap import column_scores
+from hessent.report.plots.run_plot import BARS
 from hessent.report.selection import Selection, SpectrumEntry, select_blocks
 from hessent.report.summary import summary_tables
 from hessent.report.tables import Cell, Column, Table

@@ -2,8 +2,10 @@
 
 The colour compares blocks within one measure: how many standard deviations a block lies from the mean of its column
 (on a signed logarithmic scale, for measures range over decades).  The number in the cell is the measure itself with
-its 95 % interval, as in the table; where that shows a lower bound, the colour is the bound's, too.  Colours run
-from dark blue over grey to yellow (cividis), which people with any colour vision see alike.
+its 95 % interval, as in the table; where that shows a lower bound, the colour is the bound's, too.  A cell without
+a value has no colour, nor has an enclosure that spans more than one standard deviation: where in it the number lies
+is not known.  Colours run from dark blue over grey to yellow (cividis), which people with any colour vision see
+alike.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ _COLUMN = 1.15
 _MOST_LETTERS = 32  # of a block's name
 _LETTER = 0.075  # inches
 _SPREAD = 2.0  # standard deviations at which the colours end
+_VAGUE = 1.0  # of them, from which on an enclosure does not tell its colour
 _LEAST_SIZE = 1e-8  # relative to the largest of the column: what is smaller counts as zero for the colour
 _BELOW = 0.3  # inches for the line that says how to read it
 
@@ -96,7 +99,7 @@ def heatmap_figure(entries: Sequence[SpectrumEntry], selection: Selection, look:
 
 _READING = (
     "Colour: low (blue) to high (yellow) within a column, ±2 standard deviations of the signed logarithms; "
-    "numbers with their 95 % intervals."
+    "numbers with their 95 % intervals. Without a colour: unknown, or an enclosure of more than one deviation."
 )
 
 
@@ -107,21 +110,30 @@ def _cell(measured: MeasuredBlock, name: str, alpha: float) -> str:
 
 
 def column_scores(estimates: Sequence[Estimate], kind: str) -> NDArray[np.float64]:
-    """Return how far each value lies from the column's mean, in standard deviations; NaN where it is unknown."""
-    values = np.array([_middle(estimate, kind) for estimate in estimates])
+    """Return how far values lie from the column's mean, in standard deviations; NaN where there is no colour."""
+    known = np.array([_coloured(estimate, kind) for estimate in estimates])
+    values = known[:, 1]
     sizes = np.abs(values[np.isfinite(values) & (values != 0.0)])
     if not sizes.size:
         return np.where(np.isnan(values), np.nan, 0.0)
-    values = np.arcsinh(values / max(sizes.min(), _LEAST_SIZE * sizes.max()))
-    spread = float(np.nanstd(values))
-    scores: NDArray[np.float64] = (values - np.nanmean(values)) / (spread or 1.0)
-    return scores
+    low, values, high = np.arcsinh(known / max(sizes.min(), _LEAST_SIZE * sizes.max())).T
+    while np.isfinite(values).any():
+        spread = float(np.nanstd(values)) or 1.0
+        vague = np.isfinite(values) & (high - low > _VAGUE * spread)
+        if not vague.any():
+            scores: NDArray[np.float64] = (values - np.nanmean(values)) / spread
+            return scores
+        values = np.where(vague, np.nan, values)  # without it the others may lie nearer together
+    return values
 
 
-def _middle(estimate: Estimate, kind: str) -> float:
-    if kind == "lower-bound" and estimate.low is not None:
-        return estimate.low
-    if estimate.value is not None:
-        return estimate.value
-    ends = [end for end in (estimate.low, estimate.high) if end is not None]
-    return sum(ends) / len(ends) if ends else np.nan
+def _coloured(estimate: Estimate, kind: str) -> tuple[float, float, float]:
+    """What a cell's colour comes from, between the ends of an enclosure; not a number where it has none."""
+    low, value, high = estimate.low, estimate.value, estimate.high
+    if kind == "lower-bound" and low is not None:
+        value = low
+    if value is None:
+        return np.nan, np.nan, np.nan
+    if kind == "bracket" and low is not None and high is not None:
+        return low, value, high
+    return value, value, value

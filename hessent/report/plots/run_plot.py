@@ -2,6 +2,8 @@
 
 One panel per measure, one line per block.  In the panel of λ_max a dashed line shows the limit of stable steps,
 where the checkpoints' metadata tell it: 2/η for plain gradient descent, η the learning rate of that step.
+
+Of an enclosure the ends are all that is known: it is a bar without a dot, and no line leads through it.
 """
 
 from __future__ import annotations
@@ -16,13 +18,17 @@ from hessent.measures.stability import limit_of
 from hessent.report.measure_columns import measure_column
 from hessent.report.plots.captions import fitted, power_of_ten, provenance, shortened
 from hessent.report.plots.picture import TITLE_HEIGHT, Look, new_figure, title_lines
-from hessent.report.selection import Selection, SpectrumEntry, blocks_named
+from hessent.report.selection import Selection, SpectrumEntry, blocks_named, training_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_ACROSS = 3
 _LEAST_PANEL = 2.6  # inches across
+BARS = (
+    "Bars: 95 % intervals for the data that was used, those of enclosures without a dot; triangles: bounded on one "
+    "side only."
+)
 WHOLE = "full"
 
 
@@ -50,7 +56,7 @@ def run_figure(entries: Sequence[SpectrumEntry], selection: Selection, look: Loo
     down = -(-count // across)
     width = look.width or max(across * (_LEAST_PANEL + 0.5), 4.5)
     small_print = fitted(provenance(entries), width)
-    reading = fitted("Bars: 95 % intervals for the data that was used; triangles: bounded on one side only.", width)
+    reading = fitted(BARS, width)
     rows = len(names) if len(names) > 1 else 0
     title = TITLE_HEIGHT + 0.19 * rows + 0.12 * small_print.count("\n")
     height = look.height or title + 0.6 + down * 2.1
@@ -91,8 +97,7 @@ def _by_step(entries: Sequence[SpectrumEntry]) -> list[SpectrumEntry]:
             problems.append(f"{entry.file}: step {step:,}, like {steps[step]}")
         else:
             steps[step] = entry.file
-    told = [entry.spectrum.checkpoint for entry in entries if entry.spectrum.checkpoint.optimizer]
-    if any(other.arch != told[0].arch or other.optimizer != told[0].optimizer for other in told):
+    if len({training_of(entry) for entry in entries} - {None}) > 1:
         problems.append("the files' architectures or optimizer settings differ: they are of several runs")
     if problems:
         raise UsageError("these files are not the steps of one run", where="--kind run", problems=problems)
@@ -124,7 +129,8 @@ def _draw_measure(
             for block in entry.spectrum.blocks
             if block.name == name
         ]
-        draw_line(axes, [(step, estimate) for step, estimate in points if step is not None], look.colours[number])
+        known = [(step, estimate) for step, estimate in points if step is not None]
+        draw_line(axes, known, look.colours[number], measure)
     if measure == "lambda_max":
         _draw_stability(axes, entries, look)
     label_powers(axes)
@@ -143,13 +149,14 @@ def label_powers(axes: Any) -> None:
         axes.yaxis.set_minor_formatter(lambda value, _: "")
 
 
-def draw_line(axes: Any, points: Sequence[tuple[int, Estimate]], colour: str) -> None:
-    """Draw estimates with their intervals, joined by a line; a gap where one is unknown."""
-    shown = [(step, _centre(estimate), estimate) for step, estimate in points]
-    # Not a number where it is unknown: the line has a gap there.
+def draw_line(axes: Any, points: Sequence[tuple[int, Estimate]], colour: str, measure: str) -> None:
+    """Draw estimates with their intervals, joined by a line; a gap where one is unknown or an enclosure."""
+    shown = [(step, _dot(estimate, measure), estimate) for step, estimate in points]
+    # Not a number where there is no dot: the line has a gap there.
     axes.plot([s for s, _, _ in shown], [v for _, v, _ in shown], color=colour, linewidth=1.0, alpha=0.7)
     for step, value, estimate in shown:
         if not math.isfinite(value):
+            _draw_bar(axes, step, estimate, colour)
             continue
         low = value if estimate.low is None else min(estimate.low, value)
         high = value if estimate.high is None else max(estimate.high, value)
@@ -166,12 +173,19 @@ def draw_line(axes: Any, points: Sequence[tuple[int, Estimate]], colour: str) ->
         )
 
 
-def _centre(estimate: Estimate) -> float:
-    if estimate.value is not None:
-        return estimate.value
-    if estimate.low is not None and estimate.high is not None:
-        return (estimate.low + estimate.high) / 2
-    return math.nan
+def _draw_bar(axes: Any, step: int, estimate: Estimate, colour: str) -> None:
+    """Draw what is known by its ends alone; nothing where an end is open."""
+    if estimate.low is None or estimate.high is None:
+        return
+    half = (estimate.high - estimate.low) / 2
+    place = [step], [estimate.low + half], [[half], [half]]
+    axes.errorbar(*place, fmt="none", ecolor=colour, elinewidth=1.0, capsize=2.5)
+
+
+def _dot(estimate: Estimate, measure: str) -> float:
+    """Where the dot of an estimate lies; not a number where its ends are all that is known."""
+    is_enclosed = measure_column(measure, 1.0).kind == "bracket" and estimate.half_width not in (None, 0.0)
+    return math.nan if estimate.value is None or is_enclosed else estimate.value
 
 
 def _draw_stability(axes: Any, entries: Sequence[SpectrumEntry], look: Look) -> None:
