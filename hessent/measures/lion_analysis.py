@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hessent.measures.finite_draw import FiniteDraw
 from hessent.measures.update_signal import UpdateSignal
 from hessent.measures.update_sums import UpdateSums
 from hessent.spectra.provenance import CheckpointInfo, DataInfo
@@ -32,6 +33,8 @@ class LionAnalysis:
         The same as a sentence.
     batches, batch_size : int
         Mini-batches, and samples of each.
+    draw : FiniteDraw
+        What turned the numbers of the samples at hand into those of the training.
     whole : UpdateSignal
         All tensors as one.
     tensors : tuple of UpdateSignal
@@ -49,6 +52,7 @@ class LionAnalysis:
     momentum_told: str
     batches: int
     batch_size: int
+    draw: FiniteDraw
     whole: UpdateSignal
     tensors: tuple[UpdateSignal, ...]
     sums: Mapping[str, UpdateSums]

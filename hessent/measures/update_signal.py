@@ -20,6 +20,14 @@ Where the model holds no more:
     distance   largest difference of P(|U| ≤ x) from that of the two Gaussians; 0. It sees dead coordinates and
                unequal means
 
+Where fewer samples are at hand than the training has, s² and μ² become those of the training's mini-batches by the
+exact factors of `finite_draw`; the shape is that of the updates as drawn, which `differs` stretches to the mean
+square they have in training.
+
+Numbers are unknown where they are no more than rounding: s² below 1e-14 of the mean square, which the difference
+above loses in float64; s below four times what is known of the updates' own rounding; and what divides by s², where
+that holds of all mini-batches but those of one group.
+
 `gaussian` is False where the whole interval of one of them lies beyond its limit below, True where all intervals
 lie within, and unknown else.
 
@@ -40,24 +48,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
-import scipy  # its parts load on first use
 from numpy.typing import NDArray
 
 from hessent.estimate import Estimate
 from hessent.measures.binary_channel import full_information, sign_error, sign_information
+from hessent.measures.finite_draw import AS_DRAWN, FiniteDraw
 from hessent.measures.jackknife import jackknife
-from hessent.measures.update_sums import LOWEST, NUM_BINS, PER_OCTAVE, UpdateSums, bin_edges
+from hessent.measures.update_counts import differing, distance
+from hessent.measures.update_sums import UpdateSums
 
 Float64Array = NDArray[np.float64]
 
 SKEWNESS_LIMIT = 0.5
 KURTOSIS_LIMIT = 0.5
 DISTANCE_LIMIT = 0.05
-DIFFERENCE = 0.1  # sign and tanh differ by more than this where |tanh| < 0.9
 
-_ROUNDING = 1e-20  # of the mean square: no noise at all
-NO_NOISE = "all mini-batches gave the same update"
+_CANCELLED = 1e-14  # of the mean square: what is left of s² is the rounding of its two terms
+_LEAST = 1e-150  # a variance whose square still is a number
+_SEEN = 4.0  # times the rounding of the updates: s is noise of mini-batches
+NO_NOISE = "all mini-batches gave the same update, up to rounding"
 NO_UPDATE = "no update reaches it"
+ROUNDING_ONLY = "its update is no more than rounding"
+ONE_GROUP = "all its noise came with one part of the mini-batches"
 
 
 @dataclass(frozen=True)
@@ -104,24 +116,23 @@ class UpdateSignal:
 MEASURES = tuple(f.name for f in fields(UpdateSignal) if f.name not in ("name", "size", "gaussian"))
 
 
-def update_signal(sums: UpdateSums) -> UpdateSignal:
+def update_signal(sums: UpdateSums, draw: FiniteDraw = AS_DRAWN) -> UpdateSignal:
     """Return the numbers of a tensor from its sums; at least two groups of mini-batches."""
-    signal, noise = _signal_and_noise(sums)
-    if noise <= _ROUNDING * abs(signal):
-        reason = NO_UPDATE if signal <= 0.0 and noise <= 0.0 else NO_NOISE
-        told = dict.fromkeys(MEASURES, Estimate.unknown(reason))
-        told |= {"mu": Estimate.exactly(_root(signal)), "sigma": Estimate.exactly(0.0)}
-        return UpdateSignal(sums.name, sums.size, **told, gaussian=None)
-    table = np.array([_numbers(part) for part in (sums, *(sums.without(g) for g in range(len(sums.batches))))])
-    mu2, s2, snr2, scale2, differs, skewness, kurtosis, distance = (
-        _with_error(values, sums.batches) for values in table.T
-    )
-    s2 = _by_logarithm(table[:, 1], sums.batches) or s2
+    parts = [sums, *(sums.without(group) for group in range(len(sums.batches)))]
+    if not _has_noise(sums):
+        return _without_noise(sums)
+    mu2, s2 = (_with_error(values, sums.batches) for values in np.array([_corrected(p, draw) for p in parts]).T)
+    if not all(map(_has_noise, parts)):
+        known = {"mu": _mapped(mu2, _root), "sigma": _mapped(s2, _root)}
+        return _unknown(sums, ONE_GROUP, **known)
+    table = np.array([_numbers(part, draw) for part in parts])
+    s2 = _by_logarithm(table[:, 0], sums.batches) or s2
+    snr2, scale2, differs, skewness, kurtosis, apart = (_with_error(v, sums.batches) for v in table.T[1:])
     if mu2.low is not None and mu2.low > 0.0:
-        snr2 = _by_logarithm(table[:, 2], sums.batches) or snr2
-        scale2 = _by_logarithm(table[:, 3], sums.batches) or scale2
+        snr2 = _by_logarithm(table[:, 1], sums.batches) or snr2
+        scale2 = _by_logarithm(table[:, 2], sums.batches) or scale2
     snr = _mapped(snr2, _root)
-    shape = (skewness, SKEWNESS_LIMIT), (kurtosis, KURTOSIS_LIMIT), (distance, DISTANCE_LIMIT)
+    shape = (skewness, SKEWNESS_LIMIT), (kurtosis, KURTOSIS_LIMIT), (apart, DISTANCE_LIMIT)
     return UpdateSignal(
         sums.name,
         sums.size,
@@ -135,59 +146,64 @@ def update_signal(sums: UpdateSums) -> UpdateSignal:
         differs=_within(differs, 0.0, 1.0),
         skewness=skewness,
         excess_kurtosis=kurtosis,
-        distance=_within(distance, 0.0, 1.0),
+        distance=_within(apart, 0.0, 1.0),
         gaussian=_judged(shape),
     )
 
 
-def pair_distribution(sizes: Float64Array, mu: float, sigma: float) -> Float64Array:
-    """Return P(|U| ≤ x) under ½ N(μ, s²) + ½ N(−μ, s²)."""
-    normal = scipy.special.ndtr
-    shares: Float64Array = normal((sizes - mu) / sigma) - normal((-sizes - mu) / sigma)
-    return shares
+def _unknown(sums: UpdateSums, reason: str, **known: Estimate) -> UpdateSignal:
+    told = dict.fromkeys(MEASURES, Estimate.unknown(reason)) | known
+    return UpdateSignal(sums.name, sums.size, **told, gaussian=None)
+
+
+def _without_noise(sums: UpdateSums) -> UpdateSignal:
+    signal, noise = _signal_and_noise(sums)
+    if signal <= 0.0 and noise <= 0.0:
+        return _unknown(sums, NO_UPDATE, mu=Estimate.exactly(0.0), sigma=Estimate.exactly(0.0))
+    if signal <= _rounding(sums):
+        return _unknown(sums, ROUNDING_ONLY)
+    return _unknown(sums, NO_NOISE, mu=Estimate.exactly(_root(signal)))
+
+
+def _has_noise(sums: UpdateSums) -> bool:
+    signal, noise = _signal_and_noise(sums)
+    return noise > max(_rounding(sums), _CANCELLED * (abs(signal) + noise))
+
+
+def _rounding(sums: UpdateSums) -> float:
+    """Return the variance up to which nothing but rounding is seen."""
+    return _LEAST + _SEEN**2 * sums.rounding / sums.size
 
 
 def _signal_and_noise(sums: UpdateSums) -> tuple[float, float]:
-    """Return μ² and s², without bias."""
+    """Return μ² and s² of the mini-batches as drawn, without bias."""
     count, squares, total = int(sums.batches.sum()), float(sums.squares.sum()), float(sums.gram.sum())
     signal = (total - squares) / (sums.size * count * (count - 1))
     return signal, max(squares - total / count, 0.0) / (sums.size * (count - 1))
 
 
-def _numbers(sums: UpdateSums) -> tuple[float, ...]:
-    """Return what the jackknife is applied to, in the order in which `update_signal` takes it apart."""
+def _corrected(sums: UpdateSums, draw: FiniteDraw) -> tuple[float, float]:
+    """Return μ² and s² of the training's mini-batches."""
     signal, noise = _signal_and_noise(sums)
-    noise = max(noise, np.finfo(np.float64).tiny)
+    return signal - draw.chance * noise, draw.noise * noise
+
+
+def _numbers(sums: UpdateSums, draw: FiniteDraw) -> tuple[float, ...]:
+    """Return what else the jackknife is applied to, in the order in which `update_signal` takes it apart."""
+    (drawn_signal, drawn_noise), (signal, noise) = _signal_and_noise(sums), _corrected(sums, draw)
+    stretch = (_root(signal) ** 2 + noise) / (_root(drawn_signal) ** 2 + drawn_noise)
     known = ~np.isnan(sums.third)
     third = float(np.average(sums.third[known], weights=sums.batches[known])) / sums.size
     fourth = float(np.average(sums.fourth, weights=sums.batches)) / sums.size
     return (
-        signal,
         noise,
         signal / noise,
         signal / noise**2,
-        _differing(sums, _root(signal) / noise),
-        third / noise**1.5,
-        fourth / noise**2 - 3.0,
-        _distance(sums, _root(signal), math.sqrt(noise)),
+        differing(sums, _root(signal) / noise * math.sqrt(stretch)),
+        third / drawn_noise**1.5,
+        fourth / drawn_noise**2 - 3.0,
+        distance(sums, _root(drawn_signal), math.sqrt(drawn_noise)),
     )
-
-
-def _differing(sums: UpdateSums, scale: float) -> float:
-    """Return the share of updates with 0 < |U| < artanh(0.9)/scale; within a bin they are spread evenly."""
-    total = sums.size * int(sums.batches.sum())
-    nonzero = total - int(sums.zeros.sum())
-    if scale <= 0.0:
-        return nonzero / total
-    below = np.concatenate([[0], np.cumsum(sums.counts.sum(axis=(0, 1)))])
-    position = (math.log2(math.atanh(1.0 - DIFFERENCE) / scale) - LOWEST) * PER_OCTAVE
-    return float(np.interp(position, np.arange(NUM_BINS + 1), below)) / total
-
-
-def _distance(sums: UpdateSums, mu: float, sigma: float) -> float:
-    total = sums.size * int(sums.batches.sum())
-    observed = (int(sums.zeros.sum()) + np.cumsum(sums.counts.sum(axis=(0, 1)))) / total
-    return float(np.abs(observed - pair_distribution(bin_edges()[1:], mu, sigma)).max())
 
 
 def _with_error(values: Float64Array, batches: NDArray[np.int64]) -> Estimate:

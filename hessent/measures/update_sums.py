@@ -8,9 +8,10 @@ With U_b the update of mini-batch b (n coordinates), S_g = Σ_{b in g} U_b, and 
                of its sum over the groups BEFORE: that of the group itself goes with h₃ where tails are heavy
     fourth     Σ_i h₄_i, the unbiased fourth central moment
     counts     coordinates and mini-batches by sign and size |U|, 16 bins to a factor of 2
+    rounding   Σ_i of the variance that rounding alone gives a coordinate, as far as it is known
 
-All of them add up over tensors and leave a group out by leaving out its entries, so nothing of the size of
-mini-batches × parameters is ever held.
+All of them add up over tensors, and all but the last leave a group out by leaving out its entries, so nothing of
+the size of mini-batches × parameters is ever held.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class UpdateSums:
         Negative, then positive updates by size. Shape (g, 2, NUM_BINS).
     zeros : Int64Array
         Updates that are exactly zero. Shape (g,).
+    rounding : float
     """
 
     name: str
@@ -59,6 +61,7 @@ class UpdateSums:
     fourth: Float64Array
     counts: Int64Array
     zeros: Int64Array
+    rounding: float = 0.0
 
     def without(self, group: int) -> UpdateSums:
         """Return the sums without one group."""
@@ -73,6 +76,7 @@ class UpdateSums:
             self.fourth[rest],
             self.counts[rest],
             self.zeros[rest],
+            self.rounding,
         )
 
 
@@ -88,6 +92,7 @@ def joined(name: str, parts: Sequence[UpdateSums]) -> UpdateSums:
         np.sum([part.fourth for part in parts], axis=0),
         np.sum([part.counts for part in parts], axis=0),
         np.sum([part.zeros for part in parts], axis=0),
+        sum(part.rounding for part in parts),
     )
 
 

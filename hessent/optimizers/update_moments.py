@@ -46,10 +46,20 @@ class TensorMoments:
         Mini-batches of each group, at least four.
     device : torch.device
         Where sums are kept.
+    rounding : float
+        Squared length of what rounding adds to an update, as far as it is known.
     """
 
-    def __init__(self, name: str, size: int, batches: Sequence[int], device: torch.device | str = "cpu") -> None:
-        self.name, self.size, self.batches = name, size, tuple(batches)
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        batches: Sequence[int],
+        device: torch.device | str = "cpu",
+        *,
+        rounding: float = 0.0,
+    ) -> None:
+        self.name, self.size, self.batches, self._rounding = name, size, tuple(batches), rounding
         groups = len(batches)
         self._sums = torch.zeros(groups, size, dtype=torch.float64, device=device)
         self._central = torch.zeros(4, size, dtype=torch.float64, device=device)
@@ -81,6 +91,7 @@ class TensorMoments:
             self._fourth,
             self._counts,
             self._zeros,
+            self._rounding,
         )
 
     def _count(self, values: Tensor) -> None:

@@ -22,6 +22,7 @@ skew, kurtosis, distance
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ from hessent.measures.update_signal import (
 )
 from hessent.report.checkpoint_document import checkpoint_document
 from hessent.report.names import printable
+from hessent.report.numbers import format_number
 from hessent.report.settings import shown_settings
 from hessent.report.tables import Cell, Column, Table
 
@@ -100,7 +102,7 @@ def lion_table(found: LionAnalysis, sort: str) -> Table:
         rows=tuple(_row(one) for one in (found.whole, *sorted_tensors(found.tensors, sort))),
         facts=_facts(found),
         notes=(
-            "±: the 95 % interval, from the choice of mini-batches; μ is corrected for their number. "
+            "± and a–b: the 95 % interval, from the choice of mini-batches; μ is corrected for their number. "
             "differs: share of updates where sign and tanh differ by more than 0.1.",
             f"2 Gaussians: yes where |skew| ≤ {SKEWNESS_LIMIT:g}, |kurtosis| ≤ {KURTOSIS_LIMIT:g} and distance ≤ "
             f"{DISTANCE_LIMIT:g} for sure; no where one is beyond for sure: sign wrong, bits and tanh scale are "
@@ -167,5 +169,18 @@ def _facts(found: LionAnalysis) -> tuple[tuple[str, str], ...]:
             "update",
             f"U = {found.beta1:g}·m + {1 - found.beta1:g}·g · {found.batches} mini-batches of {found.batch_size}",
         ),
-        ("", found.momentum_told),
+        ("momentum", found.momentum_told),
+        *_drawn(found),
     )
+
+
+def _drawn(found: LionAnalysis) -> list[tuple[str, str]]:
+    """What was made of fewer samples than the data has, which is where mini-batches of the training come from."""
+    chosen, available = found.data.samples, found.data.available
+    if chosen >= available:
+        return []
+    factor = format_number(math.sqrt(found.draw.noise), 3)
+    told = (
+        f"from {chosen:,} samples; s (× {factor}) and μ are corrected to those of mini-batches of all {available:,}"
+    )
+    return [("drawn", f"{told}, intervals do not hold the choice of these {chosen:,}")]

@@ -154,6 +154,29 @@ def test_wrong_options_are_told(checkpoint, capsys, words, told):
     assert told in err
 
 
+def test_what_is_missing_is_named_with_options_that_lion_has(checkpoint, capsys):
+    _, _, err = run(capsys, checkpoint, "--momentum", "state")
+    assert "--precondition" not in err
+    assert "try: --momentum gradient or zero" in err
+    with_state(checkpoint, {name: {"step": torch.ones(())} for name in weights(checkpoint)})
+    _, _, err = run(capsys, checkpoint, "--momentum", "state")
+    assert "try: --momentum gradient or zero" in err
+
+
+def test_every_line_above_the_table_says_what_it_is(checkpoint, capsys):
+    _, out, _ = run(capsys, checkpoint, *FAST, "--samples", "400", "--format", "markdown")
+    facts = [line for line in out.splitlines() if line.startswith("-")]
+    assert [fact.split(":")[0] for fact in facts] == [
+        "- checkpoint",
+        "- model",
+        "- data",
+        "- update",
+        "- momentum",
+        "- drawn",
+    ]
+    assert "mini-batches of all 1,442" in facts[-1]
+
+
 def test_a_state_that_is_no_average_of_these_weights_is_refused(checkpoint, capsys):
     names = list(weights(checkpoint))
     with pytest.raises(Exception, match="belong"):

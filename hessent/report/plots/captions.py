@@ -14,6 +14,7 @@ from hessent.spectra.kronecker import KroneckerBlock
 from hessent.spectra.model import BlockSpectrum
 
 _LETTERS_PER_INCH = 17.0  # of small print: 7 points
+_LONGEST_FILE = 70  # letters; its middle is left out
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -25,11 +26,13 @@ def file_label(entry: SpectrumEntry, entries: Sequence[SpectrumEntry]) -> str:
 
 
 def provenance(entries: Sequence[SpectrumEntry]) -> str:
-    """Return one line on what was measured, with what a reader must know of it."""
+    """Return one line on what was measured, with what a reader must know of it; of a single file its name, too."""
     first = entries[0].spectrum
     words = [first.checkpoint.arch]
-    if len(entries) == 1 and first.checkpoint.step is not None:
-        words.append(f"step {first.checkpoint.step:,}")
+    if len(entries) == 1:
+        words.insert(0, shortened(entries[0].file, _LONGEST_FILE))
+        if first.checkpoint.step is not None:
+            words.append(f"step {first.checkpoint.step:,}")
     words.append(f"{matrix_in_words(first)} of {first.loss.name}")
     words.append(f"{first.data.samples:,} samples of {first.data.name}")
     if any(entry.spectrum.data.synthetic for entry in entries):

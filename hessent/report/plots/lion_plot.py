@@ -18,7 +18,8 @@ from hessent.errors import UsageError
 from hessent.measures.lion_analysis import LionAnalysis
 from hessent.measures.update_signal import UpdateSignal
 from hessent.measures.update_sums import UpdateSums, bin_edges
-from hessent.report.plots.captions import shortened
+from hessent.report.names import printable
+from hessent.report.plots.captions import fitted, shortened
 from hessent.report.plots.picture import TITLE_HEIGHT, Look, new_figure, title_lines
 
 if TYPE_CHECKING:
@@ -45,25 +46,33 @@ def lion_figure(found: LionAnalysis, tensors: Sequence[UpdateSignal], look: Look
         raise UsageError("there is no noise to draw: all mini-batches gave the same update", where="--plot")
     across = min(_ACROSS, len(drawn))
     down = math.ceil(len(drawn) / across)
-    width, height = look.width or 3.0 * across + 0.4, look.height or 2.2 * down + TITLE_HEIGHT + 0.5
+    width = look.width or 3.0 * across + 0.4
+    small_print = fitted(_told(found), width)
+    title = TITLE_HEIGHT + 0.12 * small_print.count("\n")
+    height = look.height or 2.2 * down + title + 0.5
     figure = new_figure(width, height)
     grid = figure.add_gridspec(
         down,
         across,
         left=0.35 / width,
         right=1 - 0.15 / width,
-        top=1 - (TITLE_HEIGHT + 0.2) / height,
+        top=1 - (title + 0.2) / height,
         bottom=0.55 / height,
         wspace=0.15,
         hspace=0.55,
     )
     for index, one in enumerate(drawn):
         _panel(figure.add_subplot(grid[index // across, index % across]), one, found.sums[one.name], look)
-    told = f"U = {found.beta1:g}·m + {1 - found.beta1:g}·g, {found.batches} mini-batches of {found.batch_size}"
-    title_lines(
-        figure, "Updates of Lion", f"{told} · line: two Gaussians · dashed: tanh, −1 to 1 · U in its noise s", look
-    )
+    title_lines(figure, "Updates of Lion", small_print, look)
     return figure
+
+
+def _told(found: LionAnalysis) -> str:
+    """What was measured of which checkpoint, and how to read it."""
+    update = f"U = {found.beta1:g}·m + {1 - found.beta1:g}·g, {found.batches} mini-batches of {found.batch_size}"
+    data = f"{found.data.name}, {found.data.samples:,} samples"
+    reading = "line: two Gaussians · dashed: tanh, −1 to 1 · U in its noise s"
+    return printable(f"{found.checkpoint.path} · {data} · {update} · {reading}")
 
 
 def shares_between(sums: UpdateSums, edges: Float64Array) -> Float64Array:
