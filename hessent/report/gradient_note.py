@@ -12,6 +12,7 @@ from hessent.measures.mini_batches import OF_BATCHES, batch_size_of
 from hessent.report.numbers import format_estimate, format_number
 from hessent.report.selection import MeasuredBlock, Selection
 from hessent.report.tables import is_unknown
+from hessent.spectra.model import BlockSpectrum
 
 _WHOLE = "full"
 
@@ -28,7 +29,7 @@ def notes_on_gradient(chosen: Sequence[MeasuredBlock], selection: Selection) -> 
     """
     if set(selection.measures) & set(GRADIENT_MEASURES):
         what = "g: the gradient of the mean loss; gap(g) = log n − H of |g|/Σ|g|, in nats; shares: those of ‖g‖²."
-        return [what, *_sizes_of_batches(chosen, selection)]
+        return [what, *notes_on_batches([measured.block for measured in chosen], selection.measures)]
     whole = next((measured for measured in chosen if measured.block.name == _WHOLE), None)
     if whole is None or whole.block.gradient is None:
         return []
@@ -54,10 +55,18 @@ def _share(share: Estimate) -> str:
     return f"{shown} ({share.reason})" if is_unknown(share) and share.reason is not None else shown
 
 
-def _sizes_of_batches(chosen: Sequence[MeasuredBlock], selection: Selection) -> list[str]:
-    """How large the mini-batches were, where a column depends on it."""
-    sizes = sorted({size for measured in chosen if (size := batch_size_of(measured.block)) is not None})
-    if not sizes or not set(selection.measures) & set(OF_BATCHES):
+def notes_on_batches(blocks: Sequence[BlockSpectrum], measures: Sequence[str]) -> list[str]:
+    """Say how large the mini-batches were, where a measure depends on it.
+
+    Parameters
+    ----------
+    blocks : sequence of BlockSpectrum
+        The blocks that are shown.
+    measures : sequence of str
+        The measures that are shown.
+    """
+    sizes = sorted({size for block in blocks if (size := batch_size_of(block)) is not None})
+    if not sizes or not set(measures) & set(OF_BATCHES):
         return []
     told = " and of ".join(f"{size:,}" for size in sizes)
     return [f"of batches: the mean over mini-batches of {told} samples; at another size it is another quantity."]

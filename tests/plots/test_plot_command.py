@@ -131,6 +131,15 @@ def test_the_terminal_shows_every_block_in_80_columns(folder, capfd):
     assert "only the trace was measured" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("kind", ["run", "heatmap"])
+def test_a_picture_of_mini_batches_says_their_size(folder, kind):
+    pytest.importorskip("matplotlib")
+    write(folder / "g.h5", sample_spectra.spectrum([sample_spectra.with_gradient(sample_spectra.exact_block())]))
+    for measure, is_told in (("batch_gradient_gap", True), ("gradient_gap", False)):
+        assert main(["plot", "g.h5", "--kind", kind, "-m", measure, "--width", "14", "-o", "g.svg"]) == 0
+        assert ("mini-batches of 64 samples" in (folder / "g.svg").read_text()) == is_told
+
+
 @pytest.mark.parametrize("words", [["-m", "gradient_gap"], ["--sort", "trace"], ["--alpha", "2"]])
 def test_the_terminal_drawing_shows_no_measure(folder, capfd, words):
     assert main(["summary", "a.h5", "--density", *words]) == 2

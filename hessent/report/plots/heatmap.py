@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from hessent.errors import UsageError
 from hessent.estimate import Estimate
+from hessent.report.gradient_note import notes_on_batches
 from hessent.report.measure_columns import measure_column
 from hessent.report.numbers import NumberKind, format_estimate
 from hessent.report.plots.captions import fitted, provenance, shortened
@@ -70,7 +71,8 @@ def heatmap_figure(entries: Sequence[SpectrumEntry], selection: Selection, look:
     width = look.width or left + _COLUMN * len(selection.measures) + 0.15
     small_print = fitted(provenance(entries), width)
     title = TITLE_HEIGHT + 0.12 * small_print.count("\n")
-    reading = fitted(_READING, width)
+    of_batches = notes_on_batches([measured.block for measured in chosen], selection.measures)
+    reading = fitted(" ".join([_READING, *of_batches]), width)
     below = _BELOW + 0.11 * reading.count("\n")
     height = look.height or title + 0.25 + _ROW * len(chosen) + below
     figure = new_figure(width, height)

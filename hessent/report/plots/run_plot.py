@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hessent.errors import UsageError
 from hessent.estimate import Estimate
 from hessent.measures.stability import limit_of
+from hessent.report.gradient_note import notes_on_batches
 from hessent.report.measure_columns import measure_column
 from hessent.report.plots.captions import fitted, power_of_ten, provenance, shortened
 from hessent.report.plots.picture import TITLE_HEIGHT, Look, new_figure, title_lines
@@ -56,7 +57,8 @@ def run_figure(entries: Sequence[SpectrumEntry], selection: Selection, look: Loo
     down = -(-count // across)
     width = look.width or max(across * (_LEAST_PANEL + 0.5), 4.5)
     small_print = fitted(provenance(entries), width)
-    reading = fitted(BARS, width)
+    drawn = [block for entry in entries for block in entry.spectrum.blocks if block.name in names]
+    reading = fitted(" ".join([BARS, *notes_on_batches(drawn, selection.measures)]), width)
     rows = len(names) if len(names) > 1 else 0
     title = TITLE_HEIGHT + 0.19 * rows + 0.12 * small_print.count("\n")
     height = look.height or title + 0.6 + down * 2.1
