@@ -30,10 +30,14 @@ _LOPSIDED = 1.5  # an interval longer than this on one side, against the other, 
 
 @dataclass(frozen=True)
 class Formatted:
-    """A number as text: `value`, and `error` (what follows the ±; empty where there is none)."""
+    """A number as text: `value`, and `error` (what follows the ±; empty where there is none).
+
+    `is_interval` where `value` is both ends of an interval.
+    """
 
     value: str
     error: str = ""
+    is_interval: bool = False
 
     def joined(self, separator: str = " ± ") -> str:
         """Return the number on one line."""
@@ -91,9 +95,9 @@ def _two_sided(estimate: Estimate, low: float, high: float, kind: NumberKind) ->
     if estimate.exact and value is not None:
         return Formatted(format_number(value))
     if value is None or kind == "bracket":
-        return Formatted(_bracket(low, high))
+        return Formatted(_bracket(low, high), is_interval=True)
     if _is_lopsided(value, value - low, high - value):
-        return Formatted(_bracket(low, high))
+        return Formatted(_bracket(low, high), is_interval=True)
     return _with_error(value, max(value - low, high - value))
 
 

@@ -59,7 +59,7 @@ def split_table(split: Sequence[BlockSplit], blocks: Collection[str]) -> Table |
             Column("how", "how", "text", priority=6),
         ),
         rows=tuple(rows),
-        notes=("‖·‖: Frobenius norm. ±: the 95 % interval for this data; a number without one is exact.",),
+        notes=("‖·‖: Frobenius norm. ± and a–b: the 95 % interval for this data; a number without one is exact.",),
         title="Hessian H = G + R: the generalised Gauss-Newton matrix G, and the model's own second derivatives R",
         audience="people",
     )

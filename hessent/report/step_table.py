@@ -61,7 +61,7 @@ _FLAGS = (
     Flag("far", "≠", "measured and predicted differ by more than half: the quadratic model does not reach so far"),
 )
 _NOTES = (
-    "lowers loss by: D = −(g·d + ½ d·Hd), of one step d on these samples, ± its 95 % interval (none: exact). "
+    "lowers loss by: D = −(g·d + ½ d·Hd), of one step d on these samples, with its 95 % interval (none: exact). "
     "measured: the loss really evaluated after it. best D: along the same direction, at the best size.",
     "limit: largest stable step size, along positive curvature. ‖d‖²_H = d·Hd. noise: what the scatter of the step "
     "over mini-batches adds to the loss on average, ½ E[d_ξ·Hd_ξ], at this step size; that the mean of a sign or a "

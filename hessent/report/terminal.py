@@ -163,13 +163,18 @@ def _lane(table: Table, index: int, spacing: _Spacing) -> _Lane:
 
 
 def _below_each_other(cells: Sequence[Formatted], separator: str) -> list[str] | None:
-    """Return cells in which the values end, and the errors begin, below each other; None without any error."""
+    """Return cells in which the values end, and the errors begin, below each other; None without any error.
+
+    An interval shown by its ends has neither: it may stand under both.
+    """
     errors = max((cell_len(cell.error) for cell in cells), default=0)
     if not errors:
         return None
-    values = max(cell_len(cell.value) for cell in cells)
+    values = max(cell_len(cell.value) for cell in cells if not cell.is_interval)
     return [
-        " " * (values - cell_len(cell.value))
+        cell.value
+        if cell.is_interval
+        else " " * (values - cell_len(cell.value))
         + cell.value
         + (separator + cell.error if cell.error else " " * len(separator))
         + " " * (errors - cell_len(cell.error))

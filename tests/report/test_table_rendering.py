@@ -181,3 +181,15 @@ def test_a_column_of_flags_that_nobody_raised_is_not_shown(table):
     assert "*" not in "".join(rendered(quiet, None))
     assert quiet.rows[0][2] == ()
     assert to_markdown([quiet]).splitlines()[0] == "| block | size | trace | λ \\> τ | κ ≥ | how |"
+
+
+def test_an_interval_by_its_ends_stands_under_value_and_error_alike():
+    cells = (Estimate(1.5, 1.2, 1.8), Estimate(1e-4, 9e-5, 4e-4), Estimate.exactly(0.25))
+    table = Table((Column("a", "a", "estimate"), Column("b", "b")), tuple((cell, "x") for cell in cells))
+    rows = [line.plain for line in table_lines(table, 80)][2:]
+    assert rows == ["    1.5 ± 0.3  x", "9.0e-5–4.0e-4  x", " 0.2500        x"]
+
+
+def test_a_fact_without_a_label_goes_on_with_the_item_above_in_markdown():
+    table = Table((Column("a", "a"),), (("x",),), facts=(("curvature", "hessian"), ("", "its *definition*")))
+    assert to_markdown([table]).startswith("- curvature: `hessian`\n  `its *definition*`\n\n| a |")
