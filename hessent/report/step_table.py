@@ -107,6 +107,8 @@ def predicted_best(rows: Sequence[StepRow]) -> str:
     first = order[0]
     rivals = [row.optimizer for row in order[1:] if _reaches(row.decrease, first.decrease)]
     text = f"{first.optimizer}, by {_shown(first.decrease)}{_at(first)}"
+    if "far" in flags_of(first):
+        text += f", beyond the reach of the model: measured {format_number(first.measured_decrease or 0.0)}"
     if not rivals:
         return text
     named = ", ".join(rivals) if len(rivals) <= _MOST_NAMED else f"{len(rivals)} others"

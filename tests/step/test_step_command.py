@@ -191,6 +191,10 @@ def test_the_table_says_who_wins_and_csv_has_its_numbers(checkpoint, capsys):
     best = max(found["rows"], key=lambda row: row["measured_decrease"])["optimizer"]
     assert f"most: {best}, by " in told["measured"]
     assert "most: newton, by " in told["predicted"]
+    reach = "beyond the reach of the model: measured" in told["predicted"]
+    newton = rows["newton"]
+    far = abs(newton["measured_decrease"] - newton["decrease"]["value"]) > 0.5 * newton["decrease"]["value"]
+    assert reach == far
     assert "table 1 of the unified view" in out
     _, out, _ = run(capsys, checkpoint, *QUICK, *only("newton"), "--format", "csv")
     header, row = (line.split(",") for line in out.splitlines())
