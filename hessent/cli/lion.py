@@ -44,6 +44,7 @@ def command(
     from hessent.cli.output import emit
     from hessent.cli.output_files import OutputFile, check_outputs, read_for
     from hessent.cli.parsing import parse_options, parse_size
+    from hessent.errors import ComputationError
     from hessent.optimizers.tanh_scales import scales_text
     from hessent.pipeline.lion_run import LionRequest, run_lion
     from hessent.pipeline.request import SpectrumRequest
@@ -73,8 +74,9 @@ def command(
         found = run_lion(request, display.noted, display.advanced)
     if found.data.synthetic:
         warn_of_synthetic_data()
-    if out is not None:
-        write_whole(out, scales_text(found.scales(), scales_told(found)).encode())
+    scales = found.scales()
+    if out is not None and scales:
+        write_whole(out, scales_text(scales, scales_told(found)).encode())
         note(f"{out}: written")
     if plot is not None:
         from hessent.report.lion_table import sorted_tensors
@@ -84,3 +86,9 @@ def command(
         write_picture(plot, lambda look: lion_figure(found, order, look))
         note(f"{plot}: written")
     emit([lion_table(found, sort)], lion_document(found, sort), chosen)
+    if out is not None and not scales:
+        raise ComputationError(
+            "not written: no tensor has a scale of tanh",
+            where=f"--out {out}",
+            fix="more or smaller mini-batches (--batches, --batch-size); the table says what each tensor lacks",
+        )

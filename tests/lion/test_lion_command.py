@@ -16,7 +16,7 @@ from hessent.checkpoint.reader import open_checkpoint
 from hessent.checkpoint.writer import save_checkpoint
 from hessent.data.registry import open_dataset
 from hessent.errors import UsageError
-from hessent.measures.lion_analysis import WHOLE
+from hessent.measures.lion_analysis import WHOLE, LionAnalysis
 from hessent.pipeline.lion_run import LionRequest, run_lion
 from hessent.pipeline.request import SpectrumRequest
 from hessent.report.schema import load_schema
@@ -186,6 +186,16 @@ def test_a_state_that_is_no_average_of_these_weights_is_refused(checkpoint, caps
     assert code == 2
     assert "not finite" in err
     assert optimizer_state_path(str(checkpoint)) in err
+
+
+def test_no_file_of_no_scales_is_written(checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(LionAnalysis, "scales", lambda self: {})
+    words = ["lion", str(checkpoint), "--batches", "8", "--out", str(tmp_path / "none.toml")]
+    assert main(words) == 3
+    out, err = capsys.readouterr()
+    assert "tanh scale" in out
+    assert "no tensor has a scale" in err
+    assert not (tmp_path / "none.toml").exists()
 
 
 def test_every_problem_of_a_request_is_told_at_once():
