@@ -190,7 +190,7 @@ def test_a_state_that_is_no_average_of_these_weights_is_refused(checkpoint, caps
 
 def test_no_file_of_no_scales_is_written(checkpoint, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(LionAnalysis, "scales", lambda self: {})
-    words = ["lion", str(checkpoint), "--batches", "8", "--out", str(tmp_path / "none.toml")]
+    words = ["lion", str(checkpoint), "--batches", "16", "--out", str(tmp_path / "none.toml")]
     assert main(words) == 3
     out, err = capsys.readouterr()
     assert "tanh scale" in out
