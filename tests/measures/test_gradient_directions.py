@@ -130,3 +130,16 @@ def test_differences_of_shares_add_their_enclosures():
     assert found.exact
     values = [gradient_measures(block)[TOP].value for block in (own, other)]
     assert found.value == pytest.approx(values[0] - values[1])
+
+
+def test_enclosed_shares_of_one_gradient_along_the_same_eigenvectors_do_not_differ():
+    rng = np.random.default_rng(11)
+    matrix = rng.standard_normal((60, 60))
+    matrix, gradient = matrix + matrix.T, rng.standard_normal(60)
+    block, other = (ritz(matrix, gradient, 40, seed) for seed in (1, 2))
+    copy = dataclasses.replace(block, gradient=dataclasses.replace(block.gradient))
+    for name in (TOP, NEGATIVE):
+        assert gradient_measures(block)[name].half_width > 0.0
+        same, apart = (differences(run, block, same_seed=True, same_samples=True)[name] for run in (copy, other))
+        assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+        assert apart.half_width > 0.0
